@@ -1,5 +1,5 @@
-//! When failures in a row are an error, what goes on all the same, and what does not without
-//! retries.
+//! The number of failures in a row that is an error, what continues despite it, and what stops
+//! without retries.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -23,7 +23,7 @@ fn busy() -> Error {
     Error::new(ErrorKind::Overloaded, "too many pushes").retrying(Retry::Later(None))
 }
 
-/// A replica on a transport with faults, which comes back soon.
+/// A replica on a transport with faults, with short delays between its attempts.
 fn faulty() -> (ReplicaBuilder, Faulty) {
     let server = server();
     let transport = Faulty::new(Arc::new(server.in_process()));
@@ -46,7 +46,7 @@ async fn shows(replica: &Replica, activity: Activity) -> Status {
 }
 
 #[tokio::test]
-async fn so_many_failures_are_an_error_and_the_replica_comes_back_by_itself() {
+async fn max_failures_are_an_error_and_the_replica_recovers_without_a_restart() {
     let (builder, transport) = faulty();
     transport.faults.connect(Some(unreachable()));
     let replica = builder.max_failures(3).open().await.unwrap();
@@ -59,7 +59,7 @@ async fn so_many_failures_are_an_error_and_the_replica_comes_back_by_itself() {
     let shown = shows(&replica, Activity::Error).await;
     assert!(shown.failures >= 3 && shown.retries && !shown.in_sync, "{shown:?}");
     assert_eq!(shown.error.unwrap().message(), "nobody answers");
-    // It stays an error from one attempt to the next, and is told once.
+    // The error state lasts from one attempt to the next, and is reported once.
     let tries = transport.faults.connects.load(Ordering::SeqCst);
     soon(status.wait_for(|s| {
         assert!(s.failures < 3 || s.activity == Activity::Error, "{s:?}");
@@ -71,7 +71,7 @@ async fn so_many_failures_are_an_error_and_the_replica_comes_back_by_itself() {
     assert_eq!(events.next_ready(), Some(SyncEvent::Failing(3)));
     assert_eq!(events.next_ready(), None);
 
-    // The fault ends: no restart, no local write.
+    // The fault ends: no restart and no local write is needed.
     transport.faults.connect(None);
     let shown = soon(status.wait_for(|s| s.in_sync)).await.unwrap().clone();
     assert_eq!((shown.activity, shown.failures), (Activity::Idle, 0));
@@ -96,7 +96,7 @@ async fn pushes_that_fail_on_a_good_connection_count_as_well() {
 }
 
 #[tokio::test]
-async fn a_call_on_a_started_replica_gives_up_and_the_replica_does_not() {
+async fn a_sync_on_a_started_replica_fails_and_the_replica_keeps_retrying() {
     let (builder, transport) = faulty();
     transport.faults.connect(Some(unreachable()));
     let replica = builder.max_failures(2).open().await.unwrap();
@@ -110,7 +110,7 @@ async fn a_call_on_a_started_replica_gives_up_and_the_replica_does_not() {
 }
 
 #[tokio::test]
-async fn without_retries_one_failure_ends_it_until_it_is_started_again() {
+async fn without_retries_a_replica_stops_after_one_failure_until_it_is_started() {
     for is_push in [false, true] {
         let (builder, transport) = faulty();
         let mut retry = RetryPolicy::default();

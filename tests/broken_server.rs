@@ -1,4 +1,4 @@
-//! A server whose storage is broken, until somebody mends it.
+//! A server whose storage fails until it is repaired.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -15,7 +15,7 @@ use twotide::backend::storage::Durability;
 use twotide::prelude::*;
 use twotide::server::{Server, ServerOptions};
 
-/// A store that, while it is broken, tells its own process not to try again.
+/// A store that, while it is broken, returns errors that must not be retried.
 #[derive(Debug, Default)]
 struct Frail {
     kv: MemoryKv,
@@ -50,12 +50,12 @@ impl OrderedKv for Frail {
 }
 
 #[tokio::test]
-async fn replicas_come_back_to_a_server_whose_storage_was_mended() {
+async fn replicas_sync_again_after_the_servers_storage_was_repaired() {
     let kv = Arc::new(Frail::default());
     let storage = open_server(Arc::clone(&kv), KvOptions::default()).unwrap();
     let options = ServerOptions::default();
     let server = Server::builder(Arc::new(storage)).options(options).build();
-    // One meets the broken storage in its greeting, the other in a push.
+    // One meets the broken storage in its greeting, the other one in a push.
     let (late, early) =
         (builder(&server, 1).open().await.unwrap(), builder(&server, 2).open().await.unwrap());
     early.start().await.unwrap();

@@ -1,6 +1,6 @@
 //! Replicas over real sockets whose network fails: every fault, while the replica pushes, catches
-//! up, follows or idles, over WebSocket and over HTTP. Each fault has met bytes of what was going
-//! on, and afterwards nothing is lost and nothing doubled.
+//! up, follows or idles, over WebSocket and over HTTP. Each fault hits bytes of that activity, and
+//! afterwards nothing is lost and nothing is duplicated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -25,20 +25,20 @@ use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsTransport};
 use twotide::{RetryPolicy, net, routes};
 
-/// Nothing here may take longer; the machine may be slow and busy.
+/// The bound on every wait. It is long because the machine may be slow and busy.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How often either side of a connection says something.
+/// The interval at which either side of a connection sends something.
 const HEARTBEAT: Duration = Duration::from_millis(300);
-/// Documents that travel in a phase, and how large they are: far more than heartbeats, greetings
-/// and acknowledgements.
+/// The number of documents that travel in a phase, and their size: far more than heartbeats,
+/// greetings and acknowledgements.
 const DOCUMENTS: usize = 10;
 const BODY_BYTES: usize = 4 << 10;
-/// A fault comes after so many bytes, in the middle of those documents.
+/// A fault occurs after so many bytes, in the middle of those documents.
 const MIDDLE: u64 = 16 << 10;
-/// What a throttled network carries: the documents in about a third of a second.
+/// The bandwidth of a throttled network: it carries the documents in about a third of a second.
 const BYTES_PER_SECOND: u64 = 128 << 10;
 
-/// How long connecting may take, and how long a request: more than a throttled one does.
+/// The timeouts of connecting and of a request: longer than either takes when throttled.
 const CONNECTING: Duration = Duration::from_secs(1);
 const REQUEST: Duration = Duration::from_secs(2);
 
@@ -71,7 +71,7 @@ const FAULTS: [Fault; 8] = [
     Fault::Flip,
 ];
 
-/// What the replica is doing.
+/// The activity of the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Push,
@@ -81,7 +81,7 @@ enum Phase {
 }
 
 impl Phase {
-    /// Which way its bytes go.
+    /// The direction in which its bytes travel.
     fn way(self) -> Way {
         match self {
             Self::Push => Way::ToServer,
@@ -89,7 +89,8 @@ impl Phase {
         }
     }
 
-    /// How many of its bytes pass before a fault. One who idles gets little but heartbeats.
+    /// The number of its bytes that pass before a fault. An idle replica gets little but
+    /// heartbeats.
     fn before(self) -> u64 {
         if self == Self::Idle { 3 } else { MIDDLE }
     }
@@ -106,7 +107,7 @@ fn transport(over: Over, to: SocketAddr) -> Arc<dyn Transport> {
         Over::Http => {
             let mut config = HttpConfig::new(format!("http://{to}"));
             config.proxy = ProxyBy::None;
-            // The documents would shrink to less than a fault waits for.
+            // Compressed, the documents would be smaller than the bytes before a fault.
             config.compress = false;
             config.connect_timeout = CONNECTING;
             config.request_timeout = REQUEST;
@@ -124,12 +125,12 @@ struct World {
     proxy: TcpProxy,
     replica: Replica,
     other: Replica,
-    /// Everything that was ever written.
+    /// All documents that were written.
     written: BTreeMap<String, String>,
 }
 
 impl World {
-    /// Both replicas are started and know of one document of each.
+    /// Starts both replicas, and waits until both have one document of each.
     async fn new(over: Over) -> Self {
         let mut options = ServerOptions::default();
         options.heartbeat = HEARTBEAT;
@@ -175,7 +176,7 @@ impl World {
         self.write(by, (0..DOCUMENTS).map(|n| format!("many-{n}")), BODY_BYTES).await;
     }
 
-    /// The replica begins to do that.
+    /// Starts the activity.
     async fn begin(&mut self, phase: Phase) {
         let (replica, other) = (self.replica.clone(), self.other.clone());
         match phase {
@@ -186,7 +187,7 @@ impl World {
         }
     }
 
-    /// How far the server and both replicas came, and whether nothing waits.
+    /// Returns the positions of the server and both replicas, and whether no edit waits.
     async fn state(&self) -> ([Option<(Seq, Digest)>; 3], bool) {
         let scope = self.replica.scope();
         let row = self.server.storage().find_scope(scope.clone()).await.unwrap();
@@ -197,7 +198,7 @@ impl World {
         ([row.map(|r| (r.head, r.digest)), came(&ours), came(&theirs)], settled)
     }
 
-    /// Waits until nothing waits any more and all are equal and as far.
+    /// Waits until no edit waits, and all are equal and at the same position.
     async fn settle(&self) {
         let mut commits = (self.replica.storage().commits(), self.other.storage().commits());
         let settled = async {
@@ -208,7 +209,7 @@ impl World {
                 if settled && server.is_some() && server == ours && server == theirs {
                     return;
                 }
-                // Whatever brings them closer is a commit of one of them.
+                // Every progress is a commit of one of them.
                 tokio::select! {
                     moved = commits.0.changed() => moved.unwrap(),
                     moved = commits.1.changed() => moved.unwrap(),
@@ -224,7 +225,7 @@ impl World {
         self.proxy.wait_for(LONGEST, condition).await.unwrap()
     }
 
-    /// Everything that was written is there once, and nothing else.
+    /// Asserts that every written document is there once, and nothing else.
     async fn assert_whole(&self) {
         for replica in [&self.replica, &self.other] {
             let page = replica.raw("notes").unwrap().scan(None, 10_000).await.unwrap();
@@ -232,7 +233,7 @@ impl World {
             let shown: Vec<_> = shown.map(|d| (d.id(), d.value().as_str())).collect();
             let written = self.written.iter().map(|(id, body)| (id.as_str(), body.as_str()));
             let written: Vec<_> = written.collect();
-            // Their bodies are long.
+            // Only the ids: the bodies are long.
             let wrong: Vec<_> =
                 shown.iter().filter(|d| !written.contains(d)).map(|d| d.0).collect();
             let (n, of) = (shown.len(), written.len());
@@ -240,12 +241,12 @@ impl World {
         }
         let row = self.server.storage().find_scope(self.replica.scope().clone()).await.unwrap();
         let row = row.unwrap();
-        // Each write has one position: what was pushed again did not count again.
+        // Each write has one position: a repeated push takes no second one.
         assert_eq!((row.documents, row.head.0), (self.written.len() as u64, row.documents));
     }
 }
 
-/// Makes the fault happen while the replica does that, and heals the network when it was noticed.
+/// Makes the fault occur during the activity, and heals the network once it was noticed.
 async fn fault(world: &mut World, fault: Fault, phase: Phase) {
     let what = match fault {
         Fault::Reset => Once::Cut(Ending::Reset),
@@ -261,16 +262,16 @@ async fn fault(world: &mut World, fault: Fault, phase: Phase) {
     world.begin(phase).await;
     let met = world.seen(|c| c.once == 1).await;
     match fault {
-        // It knocks while nobody is there.
+        // The replica connects while connections are refused.
         Fault::Refuse => drop(world.seen(|c| c.refused > 0).await),
-        // It gives the old link up and tries another one: what waits then comes late.
+        // The replica opens another link: what the old one held back arrives late.
         Fault::Stall => drop(world.seen(|c| c.connections > met.connections).await),
         _ => {}
     }
     world.proxy.pass();
 }
 
-/// Everything arrives while the network is slow.
+/// Asserts that everything arrives while the network is slow.
 async fn throttle(world: &mut World, phase: Phase) {
     let delivered = |c: &Counters| match phase.way() {
         Way::ToServer => c.to_server,
@@ -291,7 +292,7 @@ async fn throttle(world: &mut World, phase: Phase) {
     world.proxy.pass();
 }
 
-/// One fault in one phase, and that everything is well afterwards.
+/// Runs one fault in one phase, and asserts that everything converges afterwards.
 async fn one(over: Over, which: Fault, phase: Phase) {
     let mut world = World::new(over).await;
     if phase == Phase::CatchUp {
@@ -310,7 +311,7 @@ async fn one(over: Over, which: Fault, phase: Phase) {
     world.other.close().await.unwrap();
 }
 
-/// Every fault in that phase, all at the same time, each with a server of its own.
+/// Runs every fault in that phase, all at the same time, each with a separate server.
 async fn every_fault(over: Over, phase: Phase) {
     let mut running = JoinSet::new();
     let mut faults = BTreeMap::new();

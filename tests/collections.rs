@@ -1,4 +1,4 @@
-//! A replica that syncs some collections only.
+//! A replica that syncs only some collections.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -17,7 +17,7 @@ fn body(text: &str) -> Body {
     Body::from_value(&text).unwrap()
 }
 
-/// Opens a replica over a store that may have been opened before; all collections with none.
+/// Opens a replica over a store that may have been opened before. No names mean all collections.
 async fn over(kv: &Arc<MemoryKv>, server: &Server, names: &[&str]) -> Replica {
     let storage = open_replica(Arc::clone(kv), ReplicaId([7; 16]), KvOptions::default()).unwrap();
     let builder =
@@ -34,7 +34,7 @@ async fn put(replica: &Replica, collection: &str, id: &str) {
     replica.raw(collection).unwrap().put(id, &body(id)).await.unwrap();
 }
 
-/// A server on which another device has put documents of three collections.
+/// A server to which another device has pushed documents of three collections.
 async fn filled() -> (Server, Replica) {
     let server = server();
     let other = builder(&server, 2).open().await.unwrap();
@@ -63,14 +63,14 @@ async fn a_replica_syncs_the_collections_it_was_opened_with_until_it_is_opened_w
     soon(other.sync_now()).await.unwrap();
     assert_eq!((count(&other, "notes").await, count(&other, "tasks").await), (6, 5));
     replica.close().await.unwrap();
-    // One is added: it is filled in, and what waited is pushed.
+    // A collection is added: it is filled in, and its waiting edit is pushed.
     let replica = over(&kv, &server, &["notes", "tasks"]).await;
     soon(replica.sync_now()).await.unwrap();
     assert_eq!((count(&replica, "notes").await, count(&replica, "tasks").await), (6, 6));
     assert_eq!(count(&replica, "tags").await, 0);
     put(&replica, "notes", "unsynced").await;
     replica.close().await.unwrap();
-    // One is left out: it leaves, and is not deleted elsewhere.
+    // A collection is left out: it leaves this device, and is not deleted elsewhere.
     let replica = over(&kv, &server, &["tasks"]).await;
     soon(replica.sync_now()).await.unwrap();
     assert_eq!((count(&replica, "notes").await, count(&replica, "tasks").await), (0, 6));
@@ -88,7 +88,7 @@ async fn a_replica_syncs_the_collections_it_was_opened_with_until_it_is_opened_w
 }
 
 #[tokio::test]
-async fn a_live_replica_hears_of_what_it_chose() {
+async fn a_live_replica_receives_only_the_collections_it_chose() {
     let (server, other) = filled().await;
     let replica = over(&Arc::default(), &server, &["notes"]).await;
     replica.start().await.unwrap();
@@ -108,7 +108,7 @@ async fn a_live_replica_hears_of_what_it_chose() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_chosen_is_refused() {
+async fn invalid_choices_of_collections_are_refused() {
     let error = Replica::builder().memory().collections(["a\nb"]).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let none: [&str; 0] = [];

@@ -1,4 +1,4 @@
-//! A replica's options as data: what a settings file of an app holds.
+//! A replica's options as data: the content of an app's settings file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -10,11 +10,11 @@ use twotide::prelude::*;
 use twotide::{Direction, ReplicaConfig, RetryPolicy, StorageUrl, Strategy};
 
 fn read(value: Value) -> Result<ReplicaConfig, String> {
-    // As from a file: values of a tree are read by other code than text.
+    // Parsed from text, as from a file: a `Value` is read by other code than text.
     serde_json::from_str(&value.to_string()).map_err(|e| e.to_string())
 }
 
-/// Everything set to something that is not its default.
+/// Every option with a value that is not its default.
 fn unusual() -> Value {
     let mut all = json!({
         "storage": "memory:", "server": "wss://sync.example.com", "token": "secret", "scope": "team",
@@ -34,13 +34,13 @@ fn unusual() -> Value {
 }
 
 #[test]
-fn every_option_survives_its_text() {
+fn every_option_survives_serialization() {
     let config = read(unusual()).unwrap();
     assert_eq!(serde_json::to_value(&config).unwrap(), unusual());
     let default = ReplicaConfig::default();
     let text = serde_json::to_string(&default).unwrap();
     assert_eq!(serde_json::from_str::<ReplicaConfig>(&text).unwrap(), default);
-    // Whoever adds an option adds it above: no option of it has its default.
+    // A new option has to be added above: no option of it has its default.
     let usual = serde_json::to_value(&default).unwrap();
     for (name, value) in unusual().as_object().unwrap() {
         assert_ne!(usual.get(name), Some(value), "{name}");
@@ -75,7 +75,7 @@ async fn settings_of_sqlite_are_used_and_the_storage_that_is_named_last_counts()
     let error = replica.collection("notes").unwrap().put("n", &large).await.unwrap_err();
     assert_eq!(error.kind(), twotide::ErrorKind::Storage, "{error}");
     replica.close().await.unwrap();
-    // The same file, without the bound; and another storage.
+    // The same file without the bound, and another storage.
     for builder in [
         Replica::builder().sqlite_with(config.clone()).sqlite(&small),
         Replica::builder().sqlite_with(config).memory(),
@@ -89,7 +89,7 @@ async fn settings_of_sqlite_are_used_and_the_storage_that_is_named_last_counts()
 }
 
 #[test]
-fn the_defaults_are_those_that_are_written_down() {
+fn the_defaults_are_the_documented_ones() {
     let mut written = json!({
         "scope": "default", "direction": "both", "resolver": "lww", "max_failures": 5,
         "retry": { "enabled": true, "first": "250ms", "factor": 2, "ceiling": "30s", "jitter": true },
@@ -109,7 +109,7 @@ fn the_defaults_are_those_that_are_written_down() {
 }
 
 #[test]
-fn the_builder_sets_what_the_config_says() {
+fn the_builder_applies_every_option_of_the_config() {
     let mut retry = RetryPolicy::default();
     (retry.enabled, retry.first, retry.factor) = (false, Duration::from_secs(1), 3);
     (retry.ceiling, retry.jitter) = (Duration::from_secs(90), false);
@@ -156,7 +156,7 @@ async fn a_replica_opens_from_a_config_and_later_calls_change_it() {
 }
 
 #[test]
-fn a_name_that_is_no_option_is_told_with_those_that_are() {
+fn an_unknown_option_is_an_error_that_lists_the_options() {
     for (bad, named) in [
         (json!({ "sever": "ws://a" }), ["`sever`", "`server`"]),
         (json!({ "retry": { "delay": "1s" } }), ["`delay`", "`first`"]),
@@ -168,7 +168,7 @@ fn a_name_that_is_no_option_is_told_with_those_that_are() {
 }
 
 #[test]
-fn a_value_that_is_none_is_told_with_what_is_wanted() {
+fn an_invalid_value_is_an_error_that_states_what_is_expected() {
     for (bad, named) in [
         (json!({ "direction": "up" }), ["`up`", "`both`"]),
         (json!({ "resolver": "mine" }), ["`mine`", "`merge`"]),
@@ -185,7 +185,7 @@ fn a_value_that_is_none_is_told_with_what_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_work_is_told_when_the_replica_is_opened() {
+async fn a_value_out_of_range_is_an_error_when_the_replica_is_opened() {
     let mut wrong = vec![
         (json!({ "max_failures": 0 }), "`max_failures` is 0"),
         (json!({ "retry": { "factor": 0 } }), "`retry.factor` is 0"),
@@ -211,7 +211,7 @@ async fn a_value_that_cannot_work_is_told_when_the_replica_is_opened() {
 }
 
 #[test]
-fn the_token_is_not_in_what_is_logged() {
+fn the_token_is_not_in_the_debug_output() {
     let config = read(unusual()).unwrap();
     let shown = format!("{config:?} {:?}", Replica::builder().config(config.clone()));
     assert!(!shown.contains("secret"), "{shown}");

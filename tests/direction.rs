@@ -29,7 +29,7 @@ async fn get(replica: &Replica, id: &str) -> Option<Body> {
 }
 
 #[tokio::test]
-async fn who_only_pushes_gives_and_takes_nothing() {
+async fn a_push_only_replica_pushes_and_pulls_nothing() {
     let server = server();
     let pusher = replica(&server, 1, Direction::Push).await;
     let other = replica(&server, 2, Direction::Both).await;
@@ -45,7 +45,7 @@ async fn who_only_pushes_gives_and_takes_nothing() {
 }
 
 #[tokio::test]
-async fn who_only_pushes_and_is_started_pushes_as_edits_come() {
+async fn a_started_push_only_replica_pushes_edits_as_they_are_made() {
     let server = server();
     let pusher = replica(&server, 1, Direction::Push).await;
     let other = replica(&server, 2, Direction::Both).await;
@@ -65,7 +65,7 @@ async fn who_only_pushes_and_is_started_pushes_as_edits_come() {
 }
 
 #[tokio::test]
-async fn who_only_pushes_decides_the_conflicts_that_its_edits_meet() {
+async fn a_push_only_replica_resolves_the_conflicts_of_its_edits() {
     let server = server();
     let pusher =
         builder(&server, 1).direction(Direction::Push).resolver(ClientWins).open().await.unwrap();
@@ -80,7 +80,7 @@ async fn who_only_pushes_decides_the_conflicts_that_its_edits_meet() {
 }
 
 #[tokio::test]
-async fn who_only_pulls_keeps_its_edits_in_the_outbox_and_is_in_sync_all_the_same() {
+async fn a_pull_only_replica_keeps_its_edits_in_the_outbox_and_is_in_sync() {
     let server = server();
     let puller = replica(&server, 1, Direction::Pull).await;
     let other = replica(&server, 2, Direction::Both).await;
@@ -120,7 +120,7 @@ async fn who_only_pulls_keeps_its_edits_in_the_outbox_and_is_in_sync_all_the_sam
 }
 
 #[tokio::test]
-async fn who_only_pulls_meets_conflicts_with_its_waiting_edits() {
+async fn a_pull_only_replica_has_conflicts_with_its_waiting_edits() {
     let server = server();
     let puller =
         builder(&server, 1).direction(Direction::Pull).resolver(ServerWins).open().await.unwrap();
@@ -134,7 +134,7 @@ async fn who_only_pulls_meets_conflicts_with_its_waiting_edits() {
 }
 
 #[tokio::test]
-async fn what_the_direction_does_not_allow_is_refused_at_once() {
+async fn calls_that_the_direction_does_not_allow_fail_at_once() {
     let server = server();
     let puller = replica(&server, 1, Direction::Pull).await;
     let pusher = replica(&server, 2, Direction::Push).await;

@@ -1,4 +1,4 @@
-//! Writes that depend on what was read, and many documents at a time.
+//! Writes that depend on an earlier read, and writes of many documents at a time.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -25,18 +25,18 @@ async fn a_document_that_moved_is_not_replaced() {
     let ben = builder(&server, 2).open().await.unwrap();
     let notes = ann.collection::<String>("notes").unwrap();
     let read = notes.insert_with_id("n", &text("first")).await.unwrap();
-    // The form is sent twice.
+    // The same form is submitted twice.
     let newer = notes.replace_if(&read, &text("second")).await.unwrap();
     assert_eq!(newer.value(), "second");
     let error = notes.replace_if(&read, &text("second")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Superseded, "{error}");
     assert!(error.to_string().contains("notes/n"), "{error}");
     assert!(!error.is_retryable());
-    // That the edit is settled leaves its revision.
+    // An edit that is settled keeps its revision.
     soon(ann.sync_now()).await.unwrap();
     let settled = notes.replace_if(&newer, &text("third")).await.unwrap();
     soon(ann.sync_now()).await.unwrap();
-    // Another replica's edit is another revision.
+    // An edit of another replica has another revision.
     soon(ben.sync_now()).await.unwrap();
     ben.collection("notes").unwrap().put("n", &text("Ben's")).await.unwrap();
     soon(ben.sync_now()).await.unwrap();
@@ -141,7 +141,7 @@ async fn many_documents_are_inserted_across_chunks_and_counted_without_deleted_o
         }
         assert_eq!(counts.count().await.unwrap(), before + size as u64 / 2);
     }
-    // Other collections do not count, and values may be borrowed.
+    // Other collections do not count. Values may be borrowed.
     replica
         .collection::<String>("others")
         .unwrap()
@@ -149,7 +149,7 @@ async fn many_documents_are_inserted_across_chunks_and_counted_without_deleted_o
         .await
         .unwrap();
     assert_eq!(counts.count().await.unwrap(), 683);
-    // Two of these are over 64 KiB: each is in a transaction of its own.
+    // Two of these are over 64 KiB: each is inserted in a separate transaction.
     let large = vec!["x".repeat(40_000); 5];
     assert_eq!(
         replica.collection::<String>("large").unwrap().insert_many(&large).await.unwrap().len(),
@@ -158,7 +158,7 @@ async fn many_documents_are_inserted_across_chunks_and_counted_without_deleted_o
 }
 
 #[tokio::test]
-async fn a_server_that_takes_less_gets_smaller_transactions() {
+async fn transactions_fit_the_limits_of_the_server() {
     let mut options = ServerOptions::default();
     options.body_bytes = 100;
     options.push_limits = Limits { documents: 10, bytes: 1 << 20 };
@@ -169,7 +169,7 @@ async fn a_server_that_takes_less_gets_smaller_transactions() {
     let ids = notes.insert_many((0..300).map(|n| n.to_string())).await.unwrap();
     assert_eq!((ids.len(), notes.count().await.unwrap()), (300, 300));
     soon(replica.sync_now()).await.unwrap();
-    // What cannot be inserted is named, and what was before it stays.
+    // The error states how many documents were inserted. They stay.
     let values = ["small".to_owned(), "y".repeat(200), "small".to_owned()];
     let error = notes.insert_many(&values).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -186,7 +186,7 @@ async fn all_documents_are_a_stream_over_pages() {
     let all: Vec<_> = soon(counts.documents().try_collect()).await.unwrap();
     assert_eq!(all.len(), 699);
     assert!(all.iter().map(Document::id).is_sorted());
-    // One of another type does not hide those behind it.
+    // A document of another type does not hide those after it.
     let raw = replica.raw("counts").unwrap();
     raw.put(&ids[5], &Body::parse("\"no number\"").unwrap()).await.unwrap();
     let mut documents = counts.documents();
@@ -205,9 +205,9 @@ async fn all_documents_are_a_stream_over_pages() {
     assert!(documents.next().await.is_none(), "the end stays");
 }
 
-/// A part must not look like the whole.
+/// An incomplete list must not look complete.
 #[tokio::test]
-async fn a_list_that_breaks_off_is_an_error_and_ends() {
+async fn a_list_of_a_closed_replica_returns_an_error_and_ends() {
     let replica = memory().await;
     let counts = replica.collection::<u32>("counts").unwrap();
     counts.insert_many(0..300).await.unwrap();

@@ -1,4 +1,4 @@
-//! Erasures, from the app of one device to the files of all.
+//! Erasures, from the app of one device to the files of all devices.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -21,7 +21,7 @@ use twotide::prelude::{
 use twotide::server::{Hooks, Server, Validate};
 use twotide::sqlite::{SqliteConfig, open_replica, open_server};
 
-/// Refuses what holds the word.
+/// Refuses bodies that contain the word.
 #[derive(Debug)]
 struct Refusing(&'static str);
 
@@ -77,7 +77,7 @@ impl Device {
     }
 }
 
-/// How often the secret is in the files of a database.
+/// Counts how often the secret occurs in the files of a database.
 fn found(path: &Path) -> usize {
     let beside = |suffix| std::fs::read(format!("{}{suffix}", path.display())).unwrap_or_default();
     let bytes: Vec<u8> = ["", "-wal", "-shm"].into_iter().flat_map(beside).collect();
@@ -85,7 +85,7 @@ fn found(path: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn an_erased_document_is_in_no_file_of_anybody() {
+async fn an_erased_document_is_in_no_file_of_any_device() {
     let folder = tempfile::tempdir().unwrap();
     let served = folder.path().join("server.db");
     let storage = Arc::new(open_server(&SqliteConfig::new(&served)).unwrap());
@@ -104,8 +104,8 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
             device.sync().await;
         }
     }
-    // Bob has a refused edit of one document, a conflict of another one that waits, a plain edit of
-    // a third, and the fourth is in a batch that was formed and not answered.
+    // Bob has a refused edit of `a`, a waiting conflict of `d`, a plain edit of `c`, and `b` is in a
+    // batch that was formed and not answered.
     bob.put("notes", "a", "refused").await;
     ann.put("inbox", "d", "third").await;
     ann.sync().await;
@@ -122,7 +122,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
     bob.storage.release(lease).await.unwrap();
     bob.put("notes", "c", "edited").await;
     let mut events = bob.replica.event_stream(EventFilter::all().kinds([EventKind::EditErased]));
-    // Everything was there, or there is nothing to show.
+    // The test proves nothing unless the secret was in every file.
     for path in [&ann.path, &bob.path, &eve.path, &served] {
         assert!(found(path) > 3, "{}", path.display());
     }
@@ -150,7 +150,7 @@ async fn an_erased_document_is_in_no_file_of_anybody() {
     }
     assert!(server.storage().purge_erased().await.unwrap());
     assert_eq!(found(&served), 0, "the server holds it");
-    // Who has seen the erasure writes a new document.
+    // A replica that has received the erasure can write a new document.
     bob.replica.raw("notes").unwrap().put("a", &Body::parse("1").unwrap()).await.unwrap();
     bob.sync().await;
     ann.sync().await;

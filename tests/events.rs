@@ -1,5 +1,5 @@
-//! What an app is told of the sync: events through filters, lags that are said, and a status that
-//! needs no waiting.
+//! What a sync reports to the app: filtered events, lags that are counted, and a status that is
+//! available without waiting.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -22,7 +22,7 @@ async fn put(replica: &Replica, collection: &str, id: &str, n: i64) {
     replica.collection(collection).unwrap().put(id, &n).await.unwrap();
 }
 
-/// Everything that was told already.
+/// Returns the events that are ready.
 fn told(events: &mut EventStream) -> Vec<SyncEvent> {
     std::iter::from_fn(|| events.next_ready()).collect()
 }
@@ -37,15 +37,15 @@ fn is_document(event: &SyncEvent, collection: &str, id: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_sync_is_told_from_the_connection_to_the_end() {
+async fn a_sync_reports_events_from_the_connection_to_the_end() {
     let server = positive_server();
     let ann = builder(&server, 1).open().await.unwrap();
     for n in 0..10 {
         put(&ann, "counts", &n.to_string(), n).await;
-        // What was pushed together is never cut.
+        // Documents that are pushed together are never split.
         soon(ann.sync_now()).await.unwrap();
     }
-    // Chunks of four, so that it takes some to catch up.
+    // Chunks of four, so that catching up takes several of them.
     let limits = Limits { documents: 4, ..Limits::CHUNK };
     let ben = builder(&server, 2).chunk_limits(limits).open().await.unwrap();
     let mut events = ben.event_stream(EventFilter::all());
@@ -74,13 +74,13 @@ async fn a_sync_is_told_from_the_connection_to_the_end() {
 }
 
 #[tokio::test]
-async fn conflicts_and_refusals_are_told_and_filtered_by_kind_and_collection() {
+async fn conflicts_and_refusals_are_reported_and_filtered_by_kind_and_collection() {
     let server = positive_server();
     let defers = resolve_with("ask", |_| Ok(Resolution::Defer));
     let ann = builder(&server, 1).open().await.unwrap();
     let ben = builder(&server, 2).open().await.unwrap();
     let cleo = builder(&server, 3).resolver(defers).open().await.unwrap();
-    // Equal bodies would be no conflict.
+    // Equal bodies would not conflict.
     for (replica, n) in [(&ann, 1), (&ben, 2), (&cleo, 3)] {
         put(replica, "counts", "x", n).await;
         put(replica, "others", "x", n).await;
@@ -106,7 +106,7 @@ async fn conflicts_and_refusals_are_told_and_filtered_by_kind_and_collection() {
     let counts = told(&mut counts);
     assert_eq!(counts.len(), every.len() - 1);
     assert!(counts.iter().all(|e| e.document().unwrap().collection.as_str() == "counts"));
-    // What is about the sync as a whole passes a filter of collections.
+    // Events about the sync as a whole pass a filter of collections.
     let others = told(&mut others);
     assert!(others.contains(&SyncEvent::Connected) && others.contains(&SyncEvent::InSync));
     let about: Vec<_> = others.iter().filter(|e| e.document().is_some()).collect();
@@ -118,7 +118,7 @@ async fn conflicts_and_refusals_are_told_and_filtered_by_kind_and_collection() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_needed_is_told() {
+async fn a_refused_token_is_reported() {
     let tokens = StaticTokens::new([("ann".into(), "good".into())]);
     let authenticate: Arc<dyn Authenticate> = Arc::new(tokens);
     let server = server_with(Hooks { authenticate, ..Hooks::default() });
@@ -132,7 +132,7 @@ async fn a_token_that_is_needed_is_told() {
 }
 
 #[tokio::test]
-async fn a_revoked_scope_is_told() {
+async fn a_revoked_scope_is_reported() {
     let access = Arc::new(Revocable::default());
     let server = server_with(Hooks { authorise: access.clone(), ..Hooks::default() });
     let replica = builder(&server, 1).open().await.unwrap();
@@ -151,7 +151,7 @@ async fn a_revoked_scope_is_told() {
 }
 
 #[tokio::test]
-async fn a_position_that_is_given_up_is_told() {
+async fn a_reset_is_reported() {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
     let storage: Arc<dyn ServerStorage> = Arc::new(storage);
     let options = ServerOptions::default();
@@ -159,7 +159,7 @@ async fn a_position_that_is_given_up_is_told() {
     let replica = builder(&server, 1).open().await.unwrap();
     put(&replica, "counts", "x", 1).await;
     soon(replica.sync_now()).await.unwrap();
-    // The server's log begins another life, as after a restore from a backup that held nothing.
+    // The server's log begins a new epoch, as after a restore from a backup that was empty.
     let scope = replica.scope().clone();
     let old = storage.find_scope(scope.clone()).await.unwrap().unwrap().epoch;
     let fresh = Epoch([9; 16]);
@@ -172,7 +172,7 @@ async fn a_position_that_is_given_up_is_told() {
 }
 
 #[tokio::test]
-async fn a_lag_is_said_and_counts_what_was_wanted() {
+async fn a_lag_is_reported_and_counts_only_filtered_events() {
     let server = positive_server();
     let ann = builder(&server, 1).open().await.unwrap();
     for (collection, documents) in [("counts", 5_000), ("others", 10)] {
@@ -221,7 +221,7 @@ async fn a_stream_ends_with_the_replica_and_a_dropped_one_is_forgotten() {
     }
     assert!(soon(replica.event_stream(EventFilter::all()).next()).await.is_none());
 
-    // Neither does a stream keep a replica that nobody closed.
+    // A stream does not keep open a replica that was dropped without a call of `close`.
     let other = builder(&server, 2).open().await.unwrap();
     let mut events = other.event_stream(EventFilter::all());
     drop((other, replica));
@@ -235,7 +235,7 @@ async fn a_stream_ends_with_the_replica_and_a_dropped_one_is_forgotten() {
 }
 
 #[tokio::test]
-async fn the_status_is_there_without_waiting() {
+async fn the_status_is_available_without_waiting() {
     let kv = Arc::new(MemoryKv::default());
     let open = || {
         let id = twotide::backend::model::ReplicaId([1; 16]);
@@ -246,7 +246,7 @@ async fn the_status_is_there_without_waiting() {
     assert_eq!((replica.status_now().outbox.pending, replica.status_now().in_sync), (0, false));
     put(&replica, "counts", "x", 1).await;
     replica.close().await.unwrap();
-    // No task has had a turn between the opening and the look.
+    // No task has run between the opening and the read of the status.
     let replica = open().transport(Arc::new(positive_server().in_process())).open().await.unwrap();
     assert_eq!(replica.status_now().outbox.pending, 1);
     assert_eq!(replica.status_now().activity, Activity::Idle);

@@ -1,4 +1,4 @@
-//! The examples run to their end; each of them checks what it shows.
+//! The examples run to their end. Each of them checks its results.
 
 #![allow(clippy::expect_used, reason = "a test")]
 
@@ -15,11 +15,11 @@ mod quickstart;
 #[path = "../examples/simulate_my_resolver.rs"]
 mod simulate_my_resolver;
 
-/// An example that hangs fails instead of waiting for ever; the machine may be slow and busy.
+/// Runs an example. It fails instead of hanging; the machine may be slow and busy.
 fn ends_well<E: Debug + 'static>(main: fn() -> Result<(), E>) {
     let (running, ended) = channel::<()>();
     let example = std::thread::spawn(move || {
-        // Dropped when the example ends, whichever way.
+        // Dropped when the example ends, also by a panic.
         let _running = running;
         main().expect("an example ends well");
     });

@@ -1,5 +1,5 @@
-//! The hooks of an app's server: which principal a token is, what it may see and do, and what a
-//! valid document is.
+//! The hooks of an app's server: which principal a token identifies, what that principal may read
+//! and write, and what a valid document is.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,8 +26,8 @@ use twotide::prelude::*;
 use twotide::server::Visible;
 use twotide::server::{Access, Authorise, Hooks, Principal, Server, StaticTokens, Validate};
 
-/// Ann may do everything with `team`, Ben may read its `public` notes, Cleo may write them too,
-/// nobody may touch what is locked.
+/// Ann may read and write all of `team`, Ben may read its `public` notes, Cleo may also write them.
+/// Locked notes cannot be changed.
 #[derive(Debug)]
 struct Rules;
 
@@ -110,7 +110,7 @@ async fn quarantine(replica: &Replica) -> Vec<UnsettledEntry> {
 }
 
 #[tokio::test]
-async fn without_a_good_token_nobody_gets_in() {
+async fn without_a_good_token_a_replica_is_refused() {
     let server = server();
     for token in [None, Some("wrong"), Some("")] {
         let replica = replica(&server, 1, "team", token).await;
@@ -120,7 +120,7 @@ async fn without_a_good_token_nobody_gets_in() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_replaced_lets_the_replica_in() {
+async fn a_replica_connects_with_a_replaced_token() {
     let server = server();
     let replica = replica(&server, 1, "team", Some("expired")).await;
     let mut status = replica.status();
@@ -132,7 +132,7 @@ async fn a_token_that_is_replaced_lets_the_replica_in() {
 }
 
 #[tokio::test]
-async fn a_scope_that_may_not_be_seen_is_refused_and_told() {
+async fn a_scope_without_access_is_refused_and_reported() {
     let server = server();
     let replica = replica(&server, 1, "elsewhere", Some("secret-a")).await;
     let mut events = replica.event_stream(EventFilter::all());
@@ -191,7 +191,7 @@ async fn a_scope_that_is_revoked_leaves_the_device_and_comes_back_with_the_acces
 }
 
 #[tokio::test]
-async fn refused_changes_go_to_the_quarantine_and_hold_nobody_up() {
+async fn refused_changes_are_quarantined_and_do_not_block_others() {
     let server = server();
     let ann = replica(&server, 1, "team", Some("secret-a")).await;
     let notes = ann.raw("public").unwrap();
@@ -212,7 +212,7 @@ async fn refused_changes_go_to_the_quarantine_and_hold_nobody_up() {
         notes.get("locked").await.unwrap().is_none(),
         "it shows the settled state: there is none"
     );
-    // The edit can be taken up again.
+    // The edit can be retried.
     let key = DocumentKey::new(
         ann.scope().clone(),
         Name::new("public").unwrap(),
@@ -227,7 +227,7 @@ async fn refused_changes_go_to_the_quarantine_and_hold_nobody_up() {
 }
 
 #[tokio::test]
-async fn who_may_only_read_sees_what_is_visible_and_writes_nothing() {
+async fn a_read_only_principal_receives_visible_documents_and_writes_nothing() {
     let server = server();
     let ann = replica(&server, 1, "team", Some("secret-a")).await;
     ann.raw("public").unwrap().insert_with_id("a", &text("seen")).await.unwrap();
@@ -239,7 +239,7 @@ async fn who_may_only_read_sees_what_is_visible_and_writes_nothing() {
     assert!(ben.raw("public").unwrap().get("a").await.unwrap().is_some());
     assert!(ben.raw("private").unwrap().get("b").await.unwrap().is_none());
     assert_eq!(quarantine(&ben).await.len(), 1);
-    // Live changes of what is hidden move the position and bring nothing.
+    // Live changes of hidden documents move the position and deliver nothing.
     ben.start().await.unwrap();
     soon(ben.wait_until_in_sync()).await.unwrap();
     let mut changes = ben.changes().await.unwrap();
@@ -251,7 +251,7 @@ async fn who_may_only_read_sees_what_is_visible_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_writes_where_they_may_not_look_and_no_verdict_tells_what_is_there() {
+async fn writes_to_hidden_collections_are_refused_and_verdicts_reveal_nothing() {
     let server = server();
     let ann = replica(&server, 1, "team", Some("secret-a")).await;
     ann.raw("private").unwrap().insert_with_id("x", &text("hidden")).await.unwrap();
@@ -267,7 +267,7 @@ async fn nobody_writes_where_they_may_not_look_and_no_verdict_tells_what_is_ther
     assert_eq!(refused[0].refused.as_ref().unwrap().0.code, RejectionCode::Forbidden);
 }
 
-/// Panics over some changes, and has a lot to say about others.
+/// Panics over some changes, and refuses others with long reasons.
 #[derive(Debug)]
 struct Fragile;
 
@@ -314,7 +314,7 @@ async fn a_device_that_changes_its_account_goes_on_under_an_identity_of_its_own(
     let public = device.raw("public").unwrap();
     public.insert_with_id("a", &text("by ann")).await.unwrap();
     soon(device.sync_now()).await.unwrap();
-    // The same file, and another account.
+    // The same file with another account.
     device.set_token(Some("secret-c".to_owned())).await;
     public.insert_with_id("b", &text("by cleo")).await.unwrap();
     soon(device.sync_now()).await.unwrap();
@@ -324,7 +324,7 @@ async fn a_device_that_changes_its_account_goes_on_under_an_identity_of_its_own(
     for id in ["a", "b"] {
         assert!(ann.raw("public").unwrap().get(id).await.unwrap().is_some(), "{id}");
     }
-    // What the first account pushed last is still known as that.
+    // The server still knows the last push of the first account.
     let scope = device.scope().clone();
     let (_, last) = server.storage().replica(scope, of_ann).await.unwrap();
     assert!(last.is_some());

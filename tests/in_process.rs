@@ -107,7 +107,7 @@ async fn many_documents_catch_up_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_single_sync_gets_everything_although_somebody_else_listens() {
+async fn a_single_sync_pulls_everything_while_another_replica_follows() {
     let server = server();
     let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
     let listener = replica(&server, 3).await;
@@ -115,7 +115,7 @@ async fn a_single_sync_gets_everything_although_somebody_else_listens() {
     notes.insert_with_id("1", &note("one")).await.unwrap();
     soon(a.sync_now()).await.unwrap();
     soon(b.sync_now()).await.unwrap();
-    // For who listens the server keeps the newest appends, each a chunk of its own.
+    // While a replica follows, the server keeps the newest appends, each a separate chunk.
     listener.start().await.unwrap();
     soon(listener.wait_until_in_sync()).await.unwrap();
     for id in ["2", "3", "4"] {
@@ -143,7 +143,7 @@ async fn a_reset_pulls_afresh_and_keeps_unsynced_edits() {
 }
 
 #[tokio::test]
-async fn status_says_what_is_going_on() {
+async fn the_status_follows_the_activity_of_the_replica() {
     let server = server();
     let a = replica(&server, 1).await;
     let mut status = a.status();
@@ -160,7 +160,7 @@ async fn status_says_what_is_going_on() {
 }
 
 #[tokio::test]
-async fn conflicts_that_are_too_large_to_be_told_together_are_told_one_after_the_other() {
+async fn conflicts_too_large_for_one_answer_are_sent_one_after_the_other() {
     let server = server();
     let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
     let (da, db) = (a.raw("documents").unwrap(), b.raw("documents").unwrap());
@@ -212,7 +212,7 @@ async fn a_full_pull_loses_nothing_while_others_listen() {
 }
 
 #[tokio::test]
-async fn asking_a_started_replica_to_sync_asks_the_server() {
+async fn sync_now_on_a_started_replica_sends_a_pull() {
     let server = server();
     let (a, b) = (replica(&server, 1).await, replica(&server, 2).await);
     b.start().await.unwrap();
@@ -236,7 +236,7 @@ async fn one_shot_syncs_at_the_same_time_take_turns() {
 }
 
 #[tokio::test]
-async fn two_replicas_over_one_storage_do_not_take_the_engine_from_each_other() {
+async fn two_replicas_over_one_storage_do_not_take_the_lease_from_each_other() {
     let server = server();
     let first = builder(&server, 1).holder("the first").open().await.unwrap();
     let storage = std::sync::Arc::clone(first.storage());

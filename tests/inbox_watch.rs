@@ -27,7 +27,7 @@ async fn put(replica: &Replica, ids: &[&str], n: i64) {
     transaction.commit().await.unwrap();
 }
 
-/// Both edited these documents; ben has met the conflicts.
+/// Both replicas edit these documents, and ben receives the conflicts.
 async fn quarrel(ann: &Replica, ben: &Replica, ids: &[&str], n: i64) {
     put(ann, ids, n).await;
     put(ben, ids, n + 1_000).await;
@@ -35,7 +35,7 @@ async fn quarrel(ann: &Replica, ben: &Replica, ids: &[&str], n: i64) {
     soon(ben.sync_now()).await.unwrap();
 }
 
-/// What a reader of a watch holds: the shown text of each entry by document.
+/// The state of a watch's reader: the text of each entry by document.
 #[derive(Debug, Default)]
 struct Picture {
     entries: BTreeMap<String, Vec<String>>,
@@ -95,7 +95,7 @@ fn refused(edit: &QuarantinedEdit) -> (String, String) {
     (edit.key.id.as_str().to_owned(), body.to_owned())
 }
 
-/// The inbox as its list says, in the form of a picture.
+/// The inbox as its list returns it, in the form of a picture.
 async fn listed(replica: &Replica) -> BTreeMap<String, Vec<String>> {
     let (mut found, mut next) = (BTreeMap::new(), None);
     loop {
@@ -110,7 +110,7 @@ async fn listed(replica: &Replica) -> BTreeMap<String, Vec<String>> {
 }
 
 #[tokio::test]
-async fn conflicts_that_wait_are_told_first_and_then_what_becomes_of_them() {
+async fn waiting_conflicts_are_reported_first_and_then_their_changes() {
     let server = positive_server();
     let (ann, ben) = (asking(&server, 1).await, asking(&server, 2).await);
     quarrel(&ann, &ben, &["a", "b"], 1).await;
@@ -121,12 +121,12 @@ async fn conflicts_that_wait_are_told_first_and_then_what_becomes_of_them() {
     picture.conflicts(&mut watch).await;
     assert!(picture.told.is_empty(), "everything was told: {picture:?}");
 
-    // What does not concern the inbox is not told, and costs no look at it.
+    // A change outside the inbox is not reported, and causes no read of the inbox.
     put(&ben, &["other"], 5).await;
     picture.conflicts(&mut watch).await;
     assert!(picture.told.is_empty(), "{picture:?}");
 
-    // Another one, a new state of the server, a new local edit, and a decision: each once.
+    // Another conflict, a new state of the server, a new local edit, and a decision: each once.
     quarrel(&ann, &ben, &["aa"], 2).await;
     put(&ann, &["a"], 7).await;
     soon(ann.sync_now()).await.unwrap();
@@ -139,7 +139,7 @@ async fn conflicts_that_wait_are_told_first_and_then_what_becomes_of_them() {
     assert_eq!(picture.entries, listed(&ben).await);
     assert_eq!(picture.entries["a"], ["9|7"]);
 
-    // One that came and was decided between two looks was never there.
+    // A conflict that arrived and was decided between two reads is not reported.
     quarrel(&ann, &ben, &["c"], 3).await;
     ben.conflicts().resolve("counts", "c", Resolution::Remote).await.unwrap();
     picture.conflicts(&mut watch).await;
@@ -177,7 +177,7 @@ async fn refused_edits_are_watched_likewise() {
 }
 
 #[tokio::test]
-async fn more_conflicts_than_are_remembered_end_in_the_same_list() {
+async fn a_watch_ends_with_the_same_list_after_more_conflicts_than_it_keeps() {
     let server = positive_server();
     let (ann, ben) = (asking(&server, 1).await, asking(&server, 2).await);
     let ids: Vec<String> = (0..5_000).map(|n| format!("{n:04}")).collect();
@@ -204,7 +204,7 @@ async fn more_conflicts_than_are_remembered_end_in_the_same_list() {
     }
     picture.conflicts(&mut watch).await;
     assert_eq!(picture.entries, listed(&ben).await);
-    // What fits again is told one by one again.
+    // Once the changes fit, they are reported one by one again.
     ben.conflicts().resolve("counts", "3000", Resolution::Local).await.unwrap();
     picture.conflicts(&mut watch).await;
     assert_eq!(picture.told, ["removed"]);
@@ -212,7 +212,7 @@ async fn more_conflicts_than_are_remembered_end_in_the_same_list() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_beside_whoever_decides_ends_with_the_same_list() {
+async fn a_reader_with_concurrent_decisions_ends_with_the_same_list() {
     let server = positive_server();
     let (ann, ben) = (asking(&server, 1).await, asking(&server, 2).await);
     let ids: Vec<String> = (0..600).map(|n| format!("{n:04}")).collect();
@@ -240,7 +240,7 @@ async fn a_reader_beside_whoever_decides_ends_with_the_same_list() {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn what_another_process_decides_counts_as_well() {
+async fn decisions_of_another_process_are_reported() {
     let server = positive_server();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shared.db");

@@ -1,5 +1,5 @@
-//! Replicas over real sockets on links that are slow, that break when much travels, or that take
-//! nothing large.
+//! Replicas over real sockets on links that are slow, that break after some bytes, or that reject
+//! large messages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -20,12 +20,12 @@ use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsServerConfig, WsTransport};
 use twotide::{RetryPolicy, net};
 
-/// Nothing here may take longer; the machine may be slow and busy.
+/// The bound on every wait. It is long because the machine may be slow and busy.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How often either side of a connection says something: three of them are far less than a slow
-/// body takes.
+/// The interval at which either side of a connection sends something: three of them are far less
+/// than a slow body takes.
 const HEARTBEAT: Duration = Duration::from_millis(300);
-/// How long a request may stand still.
+/// How long a request may make no progress.
 const REQUEST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ fn transport(over: Over, to: SocketAddr) -> Arc<dyn Transport> {
     }
 }
 
-/// A server behind a proxy, which takes messages up to that size.
+/// A server behind a proxy, which accepts messages up to that size.
 async fn world(largest: usize) -> (Server, TcpProxy) {
     let mut options = ServerOptions::default();
     options.heartbeat = HEARTBEAT;
@@ -75,7 +75,7 @@ async fn replica(over: Over, proxy: &TcpProxy) -> Replica {
     builder.connect_timeout(Duration::from_secs(5)).request_timeout(REQUEST).open().await.unwrap()
 }
 
-/// Text that nothing makes shorter.
+/// A text that does not compress.
 fn noise(bytes: usize, seed: u64) -> Body {
     let mut state = seed;
     let text: String = (0..bytes)
@@ -151,14 +151,14 @@ async fn a_replica_does_not_download_what_it_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_documents_pass_links_that_break_after_some_of_them() {
+async fn many_documents_pass_links_that_break_after_some_bytes() {
     for over in BOTH {
         let (server, proxy) = world(16 << 20).await;
         let (ann, ben) = (replica(over, &proxy).await, replica(over, &proxy).await);
         for n in 0..60 {
             put(&ann, &format!("{n}"), &noise(2_000, n)).await;
         }
-        // Less than all of them, which would be one batch.
+        // Less than all documents, which would be one batch.
         proxy.change(|b| b.to_server.cut_after = Some(48 << 10));
         let _ = within(ann.sync_now()).await;
         let pushed = within(ann.sync_now()).await;
@@ -176,7 +176,7 @@ async fn many_documents_pass_links_that_break_after_some_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_for_the_way_is_refused_alone_and_everything_else_arrives() {
+async fn a_document_too_large_for_the_link_is_refused_and_the_others_arrive() {
     for over in BOTH {
         let (server, proxy) = world(64 << 10).await;
         let ann = replica(over, &proxy).await;

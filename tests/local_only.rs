@@ -89,7 +89,7 @@ async fn a_declaration_is_kept_and_another_one_never_loses_documents() {
     replica.raw("drafts").unwrap().put("d", &body("mine")).await.unwrap();
     replica.raw("notes").unwrap().put("n", &body("text")).await.unwrap();
     replica.close().await.unwrap();
-    // Who says nothing finds it as it was.
+    // Without a declaration the earlier one holds.
     let replica = over(&kv).open().await.unwrap();
     assert!(replica.raw("drafts").unwrap().get("d").await.unwrap().is_some());
     assert!(replica.raw("drafts").unwrap().scope().is_local());
@@ -108,7 +108,7 @@ async fn a_declaration_is_kept_and_another_one_never_loses_documents() {
 }
 
 #[tokio::test]
-async fn names_that_are_none_and_the_scope_of_local_documents_are_refused() {
+async fn invalid_names_and_the_scope_of_local_documents_are_refused() {
     let error = Replica::builder().memory().local_only(["a\nb"]).open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let error = Replica::builder().memory().scope("$local").open().await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Replicas on every storage, over every transport, against servers on every storage: all equal at
-//! the end.
+//! Replicas on every storage, over every transport, against servers on every storage: all are equal
+//! at the end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -17,7 +17,7 @@ use twotide::prelude::*;
 use twotide::server::{Server, ServerOptions};
 use twotide::{StorageUrl, net, routes};
 
-/// The test fails instead of waiting for ever; the machine may be slow and busy, and retries pause.
+/// Fails a test that hangs. The bound is long: the machine may be slow and busy, and retries pause.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.expect("this takes too long")
 }
@@ -56,7 +56,7 @@ impl Serving {
         self.server.storage().close().await.unwrap();
     }
 
-    /// None before anybody has pushed.
+    /// Returns the server's digest; none before the first push.
     async fn digest(&self, replica: &Replica) -> Option<Digest> {
         let scope = self.server.storage().find_scope(replica.scope().clone()).await.unwrap();
         scope.map(|row| row.digest)
@@ -92,7 +92,7 @@ async fn put(replica: &Replica, id: &str, text: &str) {
     replica.raw("notes").unwrap().put(id, &Body::from_value(&text).unwrap()).await.unwrap();
 }
 
-/// Waits until all show the same, and what the server has.
+/// Waits until all replicas show the same as the server.
 async fn equal(serving: &Serving, replicas: &[Replica]) -> BTreeMap<String, String> {
     let same = async {
         loop {
@@ -121,7 +121,7 @@ async fn equal(serving: &Serving, replicas: &[Replica]) -> BTreeMap<String, Stri
 async fn everybody_ends_equal(storage: StorageUrl, folder: &Path) {
     let serving = Serving::start(&storage, "127.0.0.1:0").await;
     let replicas = replicas(&serving, folder).await;
-    // Offline: documents of one's own, and one that all fight for.
+    // Offline: each replica writes documents that only it edits, and one that all edit.
     for (n, replica) in replicas.iter().enumerate() {
         for i in 0..50 {
             put(replica, &format!("own-{n}-{i}"), &format!("by {n}")).await;
@@ -133,10 +133,10 @@ async fn everybody_ends_equal(storage: StorageUrl, folder: &Path) {
     }
     let shown = equal(&serving, &replicas).await;
     assert_eq!(shown.len(), 50 * replicas.len() + 1);
-    // The last write won, which was the last replica's.
+    // The last write won: that of the last replica.
     assert_eq!(shown["fought-for"], format!("\"by {}\"", replicas.len() - 1));
 
-    // Live: each edits and deletes what another one wrote.
+    // Live: each replica edits and deletes documents of another one.
     for (n, replica) in replicas.iter().enumerate() {
         let other = (n + 1) % replicas.len();
         put(replica, &format!("own-{other}-0"), &format!("edited by {n}")).await;
@@ -147,9 +147,9 @@ async fn everybody_ends_equal(storage: StorageUrl, folder: &Path) {
     assert_eq!(shown.len(), 49 * replicas.len() + 1);
     assert_eq!(shown["own-1-0"], "\"edited by 0\"");
 
-    // The server goes away and comes back on the same port; meanwhile everybody writes.
+    // The server stops and starts again on the same port; meanwhile every replica writes.
     let address = serving.address.to_string();
-    // The one in the server's own process goes with it.
+    // The replica in the server's process stops with it.
     replicas[2].close().await.unwrap();
     let rest: Vec<Replica> =
         replicas.iter().enumerate().filter(|(n, _)| *n != 2).map(|(_, r)| r.clone()).collect();
@@ -167,13 +167,13 @@ async fn everybody_ends_equal(storage: StorageUrl, folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_ends_equal_with_a_sqlite_server() {
+async fn all_replicas_converge_with_a_sqlite_server() {
     let folder = tempfile::tempdir().unwrap();
     everybody_ends_equal(StorageUrl::sqlite(folder.path().join("server.db")), folder.path()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_ends_equal_with_a_sled_server() {
+async fn all_replicas_converge_with_a_sled_server() {
     let folder = tempfile::tempdir().unwrap();
     everybody_ends_equal(StorageUrl::sled(folder.path().join("server.sled")), folder.path()).await;
 }

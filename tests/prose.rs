@@ -1,5 +1,5 @@
-//! How the sources are written: comments of at most 100 columns, but for what cannot be broken, and
-//! in the crates that others read, sentences about the parts of the program and not about persons.
+//! The style of the sources: comments of at most 100 columns, except what cannot be wrapped; and in
+//! the listed crates, sentences about the parts of the program and not about persons.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const COLUMNS: usize = 100;
 
-/// Every source file of the workspace that is ours.
+/// Collects the workspace's source files.
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -22,8 +22,8 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The lines of a file that are comments, with their numbers. Code, tables and drawings in them are
-/// left out: breaking a line of those would change what it says.
+/// Returns the lines of a file that are comments, with their numbers. Code, tables and drawings in
+/// them are left out: they cannot be wrapped.
 fn prose(text: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut is_code = false;

@@ -1,7 +1,7 @@
 //! A large reconcile: 10,000 offline edits of 1,000 documents against a server that changed 500 of
 //! them.
 //!
-//! One test only, because it looks at the memory of its process.
+//! There is only one test, because it measures the memory of its process.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,27 +23,27 @@ use twotide::sqlite::{SqliteConfig, open_replica, open_server};
 
 const DOCUMENTS: usize = 1_000;
 const CHANGED: usize = 500;
-/// Edits of each document, made offline: the last of them counts, however many there were.
+/// Edits of each document, made offline. Only the last of them counts.
 const EDITS: u64 = 10;
-/// Where the server resolves: how many there were makes no difference to what travels.
+/// Edits where the server resolves: their number does not change what travels.
 const FEW_EDITS: u64 = 2;
-/// Of one body, in bytes.
+/// The size of one body, in bytes.
 const TEXT: usize = 16 << 10;
-/// What the bases, the edits and the server's states take together, in KiB: who holds them all in
-/// memory is found out.
+/// The memory of all bases, edits and server states together, in KiB. A replica that holds them all
+/// in memory fails the test.
 const EVERYTHING: u64 = (3 * DOCUMENTS * TEXT) as u64 >> 10;
-/// By how much the memory of the process may grow while it reconciles, in KiB.
+/// The bound on how much the memory of the process may grow while it reconciles, in KiB.
 const GROWTH: u64 = 32 << 10;
 const _: () = assert!(GROWTH < EVERYTHING);
-/// It is a matter of seconds where nobody else computes.
+/// Reconciling takes seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CHUNK: Limits = Limits { documents: 50, bytes: 512 << 10 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
-    /// Ann changes it, on every other document.
+    /// Ann changes the title, in half of the documents.
     title: String,
-    /// Ben counts his edits.
+    /// The number of Ben's edits.
     count: u64,
     tags: Vec<String>,
     text: String,
@@ -58,18 +58,18 @@ fn base(n: usize) -> Note {
     Note { title: format!("note {n}"), count: 0, tags, text: "x".repeat(TEXT) }
 }
 
-/// What Ann makes of a document.
+/// Returns a document after Ann's edit.
 fn renamed(n: usize) -> Note {
     Note { title: format!("renamed {n}"), tags: vec!["kept".to_owned()], ..base(n) }
 }
 
-/// What Ben makes of it in his edits.
+/// Returns a document after that many edits of Ben.
 fn counted(n: usize, count: u64) -> Note {
     let tags = ["old", "kept", "ben's"].map(str::to_owned).to_vec();
     Note { count, tags, ..base(n) }
 }
 
-/// What must come out.
+/// Returns the expected result.
 fn merged(n: usize) -> Note {
     if n >= CHANGED {
         return counted(n, EDITS);
@@ -78,7 +78,7 @@ fn merged(n: usize) -> Note {
     Note { count: EDITS, tags, ..renamed(n) }
 }
 
-/// Fails a test that hangs; a machine with other work may take long.
+/// Fails a test that hangs; a busy machine may take long.
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this takes too long")
 }
@@ -87,7 +87,7 @@ fn merge() -> FieldMerge {
     FieldMerge::new().field("/tags", FieldRule::Union).unwrap()
 }
 
-/// Little is kept in memory by SQLite itself.
+/// Configures SQLite to cache little in memory.
 fn config(path: &Path) -> SqliteConfig {
     let mut config = SqliteConfig::new(path);
     config.cache_kib = 1_024;
@@ -152,14 +152,14 @@ async fn assert_merged(replica: &Replica, what: &str) {
     assert_eq!(state.scopes[0].documents, DOCUMENTS as u64, "{what}");
 }
 
-/// What the system says of this process's memory, in KiB; none where nobody tells.
+/// Reads a figure about this process's memory, in KiB; none where the system has no such file.
 fn memory(what: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix(what))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// How long it took, and by how much the memory grew at most, in KiB.
+/// Returns how long it took, and by how much the memory grew at most, in KiB.
 async fn reconcile(on: ResolveOn, edits: u64) -> (Duration, Option<u64>) {
     let setting = Setting::new(on);
     let (ann, ben) = (setting.open("ann.db", 1).await, setting.open("ben.db", 2).await);
@@ -169,7 +169,7 @@ async fn reconcile(on: ResolveOn, edits: u64) -> (Duration, Option<u64>) {
     put_all(&ann, CHANGED, renamed).await;
     patiently(ann.sync_now()).await.unwrap();
 
-    // The last one is the same, whichever the first was.
+    // The last edit is the same, whichever the first was.
     let first = EDITS - edits + 1;
     for edit in first..first + edits / 2 {
         put_all(&ben, DOCUMENTS, |n| counted(n, edit)).await;
@@ -211,7 +211,7 @@ async fn ten_thousand_offline_edits_are_reconciled_in_bounded_memory() {
         let (took, grown) = reconcile(on, edits).await;
         println!("{on:?}: reconciled in {took:?}, memory grew by {grown:?} KiB");
         assert!(took < PATIENCE, "it took {took:?}");
-        // On other systems than Linux nobody tells.
+        // Other systems than Linux report no memory.
         assert!(grown.is_none_or(|grown| grown < GROWTH), "it grew by {grown:?} KiB");
     }
 }

@@ -1,6 +1,6 @@
-//! Random runs over real sockets, in which the server's process ends and another one goes on with
-//! its data, or with a backup of it: replicas that follow over WebSocket and in each way over HTTP
-//! agree afterwards, nothing that was written is lost, and none of them asks at full speed.
+//! Random runs over real sockets, in which the server's process ends and another one continues with
+//! its data, or with a backup of it. Replicas that follow over WebSocket and in each way over HTTP
+//! agree afterwards, nothing that was written is lost, and none sends requests without a pause.
 //!
 //! `TWOTIDE_TEST_RESTORES=0..100` runs these seeds, one after the other.
 
@@ -27,17 +27,17 @@ use twotide::server::{Hooks, Server, ServerOptions};
 use twotide::ws::{WsConfig, WsTransport};
 use twotide::{RetryPolicy, net, routes};
 
-/// How long all may take to agree; the machine may be slow and busy.
+/// How long it may take until all agree; the machine may be slow and busy.
 const AGREEMENT: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
-/// For how long the traffic is counted once all agree.
+/// How long the traffic is counted after all agree.
 const QUIET: Duration = Duration::from_secs(2);
-/// What a replica may send in that time: heartbeats, and a request every [`SHORT`] with its
-/// headers. A replica that asks without a pause sends a hundred times as much.
+/// The bytes that a replica may send in that time: heartbeats, and a request every [`SHORT`] with
+/// its headers. A replica that sends requests without a pause sends a hundred times as much.
 const QUIET_BYTES: u64 = 32 << 10;
 const STEPS: usize = 14;
 
-/// The ways of the replicas of a run.
+/// How the replicas of a run follow.
 const WAYS: [Option<LiveBy>; 4] =
     [None, Some(LiveBy::Sse), Some(LiveBy::LongPoll), Some(LiveBy::Poll)];
 
@@ -52,7 +52,7 @@ fn transport(way: Option<LiveBy>, to: SocketAddr) -> Arc<dyn Transport> {
     Arc::new(HttpTransport::new(config).unwrap())
 }
 
-/// The server's data, its newest backup, and the process that runs.
+/// The server's data, its newest backup, and the running process.
 struct Site {
     address: SocketAddr,
     kv: Arc<MemoryKv>,
@@ -99,13 +99,13 @@ impl Site {
         server.storage().find_scope(Scope::default()).await.unwrap()
     }
 
-    /// Ends the process and begins another one.
+    /// Ends the process and starts another one.
     async fn restart(&mut self) {
         self.stop().await;
         self.serve(TcpListener::bind(self.address).await.unwrap());
     }
 
-    /// The same, with the newest backup.
+    /// Ends the process and starts another one with the newest backup.
     async fn restore(&mut self, announced: bool) {
         self.stop().await;
         self.kv = Arc::new(self.backup.copy());
@@ -240,7 +240,7 @@ async fn run(seed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_the_server_goes_on_with_all_agree_and_nothing_is_lost() {
+async fn after_restarts_and_restores_all_agree_and_nothing_is_lost() {
     let seeds = std::env::var("TWOTIDE_TEST_RESTORES").unwrap_or_else(|_| "0..4".to_owned());
     let (from, to) = seeds.split_once("..").unwrap();
     for seed in from.parse().unwrap()..to.parse().unwrap() {

@@ -1,4 +1,4 @@
-//! What a front end is given, as JSON.
+//! The JSON that a front end receives.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -10,7 +10,7 @@ use twotide::backend::model::{Body, Scope, Seq};
 use twotide::backend::resolver::{Resolution, resolve_with};
 use twotide::{EventKind, Replica, SyncEvent};
 
-/// A time that is plausible, as milliseconds.
+/// Whether a value is a plausible time in milliseconds.
 fn is_time(value: &Value) -> bool {
     value.as_u64().is_some_and(|millis| (1_600_000_000_000..10_000_000_000_000).contains(&millis))
 }

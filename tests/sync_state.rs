@@ -1,4 +1,4 @@
-//! Why a document is not synced: what was tried, what came of it, and what comes next.
+//! Why a document is not synced: the attempts, their results, and the next attempt.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -21,7 +21,7 @@ async fn state(replica: &Replica, id: &str) -> SyncState {
     replica.sync_state("notes", id).await.unwrap()
 }
 
-/// What keeps an edit from being synced, once that is as the test wants it.
+/// Returns the waiting edit once it fulfils the condition.
 async fn once(replica: &Replica, id: &str, is: impl Fn(&WaitingEdit) -> bool) -> WaitingEdit {
     let mut commits = replica.storage().commits();
     soon(async {
@@ -36,7 +36,7 @@ async fn once(replica: &Replica, id: &str, is: impl Fn(&WaitingEdit) -> bool) ->
     .await
 }
 
-/// Short delays, always the longest.
+/// Short delays without jitter.
 fn retry() -> RetryPolicy {
     let mut retry = RetryPolicy::default();
     (retry.first, retry.ceiling) = (Duration::from_millis(5), Duration::from_millis(20));
@@ -54,7 +54,7 @@ fn busy() -> Error {
 }
 
 #[tokio::test]
-async fn an_edit_that_nobody_takes_says_what_failed_and_when_it_is_tried_again() {
+async fn an_edit_that_cannot_be_pushed_shows_its_failures_and_the_next_attempt() {
     let server = server();
     let transport = Faulty::new(Arc::new(server.in_process()));
     transport.faults.connect(Some(unreachable()));
@@ -100,7 +100,7 @@ async fn an_edit_that_nobody_takes_says_what_failed_and_when_it_is_tried_again()
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_as_one_that_is_not_tried_again() {
+async fn a_refusal_is_shown_without_a_next_attempt() {
     let server = server();
     let transport = Faulty::new(Arc::new(server.in_process()));
     let refusal = Error::new(ErrorKind::Unauthenticated, "this token is not the good one");
@@ -115,7 +115,7 @@ async fn a_refusal_is_told_as_one_that_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn what_failed_is_forgotten_when_everything_is_in_sync_without_a_push() {
+async fn failures_are_cleared_when_everything_is_in_sync_without_a_push() {
     let server = server();
     let transport = Faulty::new(Arc::new(server.in_process()));
     transport.faults.connect(Some(unreachable()));
@@ -125,7 +125,7 @@ async fn what_failed_is_forgotten_when_everything_is_in_sync_without_a_push() {
     replica.raw("notes").unwrap().delete("x").await.unwrap();
     soon(replica.sync_now()).await.unwrap_err();
     transport.faults.connect(None);
-    // Another driver, which has seen no failure itself.
+    // A new driver, which has had no failure.
     soon(replica.sync_now()).await.unwrap();
     put(&replica, "y").await;
     let SyncState::Pending(edit) = state(&replica, "y").await else { panic!("it is pending") };
@@ -134,7 +134,7 @@ async fn what_failed_is_forgotten_when_everything_is_in_sync_without_a_push() {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn another_process_gives_the_same_answer_also_when_nobody_syncs() {
+async fn another_process_reads_the_same_state_also_after_the_sync_stopped() {
     let server = server();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.db");
@@ -142,7 +142,7 @@ async fn another_process_gives_the_same_answer_also_when_nobody_syncs() {
     transport.faults.push(Some(busy()));
     let open = || Replica::builder().sqlite(&file).retry(retry());
     let ours = open().transport(Arc::new(transport)).open().await.unwrap();
-    // A handle that shares nothing but the file, as another process does.
+    // A handle that shares only the file, like another process.
     let theirs = open().open().await.unwrap();
     put(&theirs, "x").await;
     ours.start().await.unwrap();

@@ -1,4 +1,4 @@
-//! Tokens that expire while a replica is connected over HTTP, where every request is looked at.
+//! Tokens that expire while a replica is connected over HTTP, where every request is checked.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -37,7 +37,7 @@ async fn is_pushed(replica: &Replica, id: &str) {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_had_anew_and_the_edit_travels() {
+async fn an_expired_token_is_renewed_and_the_edit_is_pushed() {
     let (url, door) = serve().await;
     let asked = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&asked);
@@ -59,7 +59,7 @@ async fn an_expired_token_is_had_anew_and_the_edit_travels() {
 }
 
 #[tokio::test]
-async fn without_a_provider_the_replica_waits_for_a_token_and_goes_on_with_it() {
+async fn without_a_provider_the_replica_waits_for_a_token_and_continues_with_it() {
     let (url, door) = serve().await;
     let replica = Replica::builder().memory().server(&url).token("first").open().await.unwrap();
     let mut events = replica.event_stream(EventFilter::all());

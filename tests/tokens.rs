@@ -1,4 +1,4 @@
-//! Tokens that expire, are refused, and are had anew: who is asked, and how often.
+//! Tokens that expire, are refused, and are renewed: when the provider is called, and how often.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -24,8 +24,8 @@ fn server() -> (Server, Arc<Door>) {
     (server, door)
 }
 
-/// What a provider answers, one after the other, the last one for ever; and what it was told of
-/// refusals.
+/// The answers of a provider, one after the other, the last one for ever; and the refused tokens
+/// that it received.
 #[derive(Clone, Debug, Default)]
 struct Script {
     answers: Arc<Mutex<Vec<twotide::Result<Option<String>>>>>,
@@ -60,26 +60,26 @@ fn some(token: &str) -> Option<String> {
     Some(token.to_owned())
 }
 
-/// Delays that tests can reckon with.
+/// Delays without jitter.
 fn exact(builder: ReplicaBuilder) -> ReplicaBuilder {
     let mut retry = RetryPolicy::default();
     retry.jitter = false;
     builder.retry(retry)
 }
 
-/// Time that moves only when the test says so. Threads of the storage do not make it move.
+/// Time that moves only when the test advances it. Threads of the storage do not move it.
 struct Stopped(Option<oneshot::Sender<()>>);
 
 impl Stopped {
     fn new() -> Self {
         tokio::time::pause();
         let (end, ended) = oneshot::channel();
-        // The clock stands as long as something blocks.
+        // The clock does not advance by itself while a blocking task runs.
         drop(tokio::task::spawn_blocking(move || drop(ended.blocking_recv())));
         Self(Some(end))
     }
 
-    /// An hour in steps of a second, each of which the replica has every chance to use.
+    /// Advances an hour in steps of a second. The replica can act after each step.
     async fn an_hour(replica: &Replica) {
         for _ in 0..3_600 {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -114,7 +114,7 @@ async fn a_provider_is_asked_before_every_connection() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_had_anew_at_once() {
+async fn a_refused_token_is_renewed_at_once() {
     let (server, door) = server();
     let script = Script::of([Ok("expired"), Ok("good")]);
     let replica = builder(&server, 1).token_provider(script.clone()).open().await.unwrap();
@@ -124,7 +124,7 @@ async fn a_refused_token_is_had_anew_at_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_set_comes_before_the_provider_once() {
+async fn a_token_that_was_set_is_used_once_before_the_provider() {
     let (server, door) = server();
     let script = Script::of([Ok("good")]);
     let replica =
@@ -162,7 +162,7 @@ async fn bad_tokens_cost_two_connections_and_no_more_until_one_is_set() {
 }
 
 #[tokio::test]
-async fn the_refused_token_is_not_tried_again_until_the_replica_is_started_again() {
+async fn a_refused_token_is_not_retried_until_the_replica_is_started_again() {
     let _stopped = Stopped::new();
     let (server, door) = server();
     let script = Script::of([Ok("bad")]);
@@ -195,7 +195,7 @@ async fn without_a_provider_a_bad_token_costs_one_connection() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_is_shown_and_asked_again_ever_later() {
+async fn a_failing_provider_is_reported_and_retried_with_growing_delays() {
     let _stopped = Stopped::new();
     let (server, door) = server();
     let down = Error::new(ErrorKind::Network, "nobody answers at the token desk");
@@ -207,7 +207,7 @@ async fn a_provider_that_fails_is_shown_and_asked_again_ever_later() {
     let told = shown.error.unwrap().to_string();
     assert!(told.contains("ask for a token: nobody answers at the token desk"), "{told}");
     Stopped::an_hour(&replica).await;
-    // At the ceiling of 30 s that is 120 times in an hour, and seven more on the way there.
+    // At the ceiling of 30 s that is 120 times in an hour, and seven more before it is reached.
     let times = script.times();
     assert!((8..=128).contains(&times), "{times}");
     assert_eq!(door.knocks(), 0);
@@ -222,7 +222,7 @@ async fn a_provider_that_fails_is_shown_and_asked_again_ever_later() {
 }
 
 #[tokio::test]
-async fn a_provider_that_gives_up_is_not_asked_again() {
+async fn a_provider_that_returns_unauthenticated_is_not_called_again() {
     let _stopped = Stopped::new();
     let (server, door) = server();
     let script = Script::of([Err(Error::new(ErrorKind::Unauthenticated, "the user logged out"))]);
@@ -235,7 +235,7 @@ async fn a_provider_that_gives_up_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_provider_that_panics_or_never_answers_holds_nobody_for_ever() {
+async fn a_provider_that_panics_or_never_answers_blocks_no_call_for_ever() {
     let (server, _) = server();
     let panics = tokens_from(|_| async { panic!("the token desk is on fire") });
     let hangs = tokens_from(|_| std::future::pending());
@@ -262,7 +262,7 @@ async fn a_token_that_is_set_before_the_start_is_used() {
     soon(replica.sync_now()).await.unwrap();
 }
 
-/// Waits until so many have knocked.
+/// Waits until there were so many attempts.
 async fn have_knocked(door: &Door, times: usize) {
     soon(async {
         while door.knocks() < times {
@@ -272,7 +272,7 @@ async fn have_knocked(door: &Door, times: usize) {
     .await;
 }
 
-/// What was told already.
+/// Returns the events that are ready.
 fn told(events: &mut EventStream) -> Vec<SyncEvent> {
     std::iter::from_fn(|| events.next_ready()).collect()
 }
@@ -285,7 +285,7 @@ async fn is_pushed(replica: &Replica, id: &str) {
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_with_the_token_that_is_set() {
+async fn a_connection_continues_with_the_token_that_is_set() {
     let (server, door) = server();
     let replica = builder(&server, 1).token("good").open().await.unwrap();
     replica.start().await.unwrap();
@@ -295,7 +295,7 @@ async fn a_connection_goes_on_with_the_token_that_is_set() {
     replica.set_token(some("better")).await;
     have_knocked(&door, 2).await;
     is_pushed(&replica, "n").await;
-    // The same again is no news, and the newest of several counts.
+    // The same token is ignored, and the newest of several counts.
     replica.set_token(some("better")).await;
     door.set_good("best");
     for token in ["good", "fine", "best"] {
@@ -309,7 +309,7 @@ async fn a_connection_goes_on_with_the_token_that_is_set() {
         "{told:?}"
     );
     assert!(replica.status_now().error.is_none());
-    // Later connections are made with it.
+    // Later connections are opened with it.
     replica.stop().await;
     soon(replica.sync_now()).await.unwrap();
     assert_eq!(door.knocks(), 4);
@@ -335,7 +335,7 @@ async fn a_refused_renewal_is_a_refusal_and_costs_one_request() {
 }
 
 #[tokio::test]
-async fn after_a_refused_renewal_the_provider_is_asked() {
+async fn after_a_refused_renewal_the_provider_is_called() {
     let (server, door) = server();
     let script = Script::of([Ok("good")]);
     let replica = builder(&server, 1).token_provider(script.clone()).open().await.unwrap();
@@ -347,14 +347,14 @@ async fn after_a_refused_renewal_the_provider_is_asked() {
     soon(replica.wait_until_in_sync()).await.unwrap();
     assert_eq!(script.asked(), [None, some("stale")]);
     assert_eq!(door.knocks(), 3);
-    // One that is good goes to the connection that is there, and to no other.
+    // A good token is sent on the current connection, and on no other.
     replica.set_token(some("good")).await;
     replica.stop().await;
     soon(replica.sync_now()).await.unwrap();
     assert_eq!(script.times(), 3);
 }
 
-/// Everybody is who the token says.
+/// Takes the token as the principal's name.
 #[derive(Debug)]
 struct ByName;
 
@@ -365,7 +365,7 @@ impl Authenticate for ByName {
     }
 }
 
-/// Only ann may see anything.
+/// Only ann may read anything.
 #[derive(Debug)]
 struct OnlyAnn;
 
@@ -377,7 +377,7 @@ impl Authorise for OnlyAnn {
 }
 
 #[tokio::test]
-async fn a_token_of_somebody_who_may_see_more_is_greeted_with() {
+async fn a_token_with_more_access_is_used_for_a_new_greeting() {
     let hooks =
         Hooks { authenticate: Arc::new(ByName), authorise: Arc::new(OnlyAnn), ..Hooks::default() };
     let server = server_with(hooks);

@@ -1,5 +1,5 @@
-//! What is not synced, as the app sees it: the conflict inbox, the quarantine, and the state of one
-//! document.
+//! What is not synced, as the app reads it: the conflict inbox, the quarantine, and the state of
+//! one document.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -33,7 +33,7 @@ async fn state(replica: &Replica, id: &str) -> SyncState {
     replica.sync_state("counts", id).await.unwrap()
 }
 
-/// Two replicas that edited one document, of which the second one has met the conflict.
+/// Two replicas that edited one document, of which the second one has received the conflict.
 async fn in_conflict(server: &Server) -> (Replica, Replica) {
     let (ann, ben) = (asking(server, 1).await, asking(server, 2).await);
     put(&ann, "x", 1).await;
@@ -48,7 +48,7 @@ async fn in_conflict(server: &Server) -> (Replica, Replica) {
 }
 
 #[tokio::test]
-async fn a_deferred_conflict_shows_all_three_and_holds_nobody_up() {
+async fn a_deferred_conflict_shows_all_three_states_and_blocks_nothing() {
     let server = positive_server();
     let (ann, ben) = in_conflict(&server).await;
     let waiting = ben.conflicts().list(None, 10).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_conflict_ends_as_the_app_decides_on_every_replica() {
 }
 
 #[tokio::test]
-async fn a_refused_edit_can_be_looked_at_retried_and_discarded() {
+async fn a_refused_edit_can_be_read_retried_and_discarded() {
     let server = positive_server();
     let ann = asking(&server, 1).await;
     for (id, n) in [("a", -1), ("b", -2), ("c", 3)] {
@@ -95,7 +95,7 @@ async fn a_refused_edit_can_be_looked_at_retried_and_discarded() {
     }
     assert_eq!(state(&ann, "a").await.as_str(), "pending");
     soon(ann.sync_now()).await.unwrap();
-    // One page each.
+    // One entry to a page.
     let first = ann.quarantine().list(None, 1).await.unwrap();
     let second = ann.quarantine().list(first.next.as_ref(), 1).await.unwrap();
     let ids: Vec<_> = [&first, &second].map(|p| p.entries[0].key.id.as_str().to_owned()).into();
@@ -122,7 +122,7 @@ async fn a_refused_edit_can_be_looked_at_retried_and_discarded() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_is_refused() {
+async fn an_invalid_name_is_refused() {
     let ann = asking(&positive_server(), 1).await;
     assert_eq!(ann.sync_state("", "x").await.unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(state(&ann, "never heard of").await.as_str(), "synced");

@@ -41,7 +41,7 @@ fn notes_of(replica: &Replica) -> Collection<Third> {
 }
 
 #[tokio::test]
-async fn old_documents_of_ones_own_and_of_others_are_upgraded_when_they_are_read() {
+async fn old_documents_of_all_replicas_are_upgraded_when_they_are_read() {
     let server = server();
     let old = builder(&server, 1).open().await.unwrap();
     let kv = Arc::new(MemoryKv::default());
@@ -67,7 +67,7 @@ async fn old_documents_of_ones_own_and_of_others_are_upgraded_when_they_are_read
     let found: Vec<_> = page.documents.iter().map(|d| (d.id(), d.value().clone())).collect();
     assert_eq!(found, [("own", third("", "b")), ("theirs", third("", "a"))]);
 
-    // What is written is of the new version, and read as it is.
+    // What is written has the new version, and is read as it is.
     let written = notes.put("theirs", &third("t", "c")).await.unwrap();
     assert_eq!(written.value(), &third("t", "c"));
     let mut transaction = new.transaction();
@@ -79,11 +79,11 @@ async fn old_documents_of_ones_own_and_of_others_are_upgraded_when_they_are_read
         assert!(body.value().as_str().starts_with(r#"{"_version":3,"#), "{body:?}");
         assert!(notes.get(id).await.unwrap().is_some());
     }
-    // Nothing was written by reading.
+    // Reading wrote nothing.
     assert_eq!(raw.get("own").await.unwrap().unwrap().value().as_str(), r#"{"text":"b"}"#);
 }
 
-/// Every way to a document goes through the one declaration.
+/// Every way to read a document uses the one declaration.
 #[tokio::test]
 async fn no_second_handle_skips_the_versions() {
     let server = server();
@@ -112,7 +112,7 @@ async fn no_second_handle_skips_the_versions() {
     assert_eq!(bad.open().await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
-/// A merge that an app makes of two versions is of the current one.
+/// A merge that an app makes of two versions has the current version.
 #[tokio::test]
 async fn a_merge_of_the_inbox_is_of_the_current_version() {
     let server = server();
@@ -135,7 +135,7 @@ async fn a_merge_of_the_inbox_is_of_the_current_version() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_too_old_says_so_and_what_fails_names_the_document() {
+async fn an_app_that_is_too_old_gets_an_error_that_names_the_document() {
     let server = server();
     let ann = third_version(builder(&server, 1)).open().await.unwrap();
     notes_of(&ann).put("n", &third("t", "x")).await.unwrap();

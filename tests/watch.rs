@@ -21,7 +21,7 @@ async fn memory() -> Replica {
     Replica::builder().memory().open().await.unwrap()
 }
 
-/// What a reader of a watch holds.
+/// The state of a watch's reader.
 #[derive(Debug, Default)]
 struct Picture {
     documents: BTreeMap<String, u64>,
@@ -51,7 +51,7 @@ impl Picture {
         }
     }
 
-    /// Takes in everything that is there already.
+    /// Processes all events that are ready.
     async fn catch_up(&mut self, watch: &mut CollectionWatch<u64>) {
         while let Some(event) = soon(watch.next_ready()).await.unwrap() {
             self.take(event);
@@ -72,7 +72,7 @@ async fn all(counts: &Collection<u64>) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test]
-async fn a_document_is_given_as_it_is_and_then_as_it_becomes() {
+async fn a_watch_returns_the_current_document_and_then_its_changes() {
     let replica = memory().await;
     let counts = replica.collection::<u64>("counts").unwrap();
     counts.put("x", &1).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_document_is_given_as_it_is_and_then_as_it_becomes() {
 }
 
 #[tokio::test]
-async fn that_an_edit_was_settled_is_a_state_of_its_own() {
+async fn a_watch_reports_that_an_edit_was_settled() {
     let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
     let options = ServerOptions::default();
     let server = Server::builder(Arc::new(storage)).options(options).build();
@@ -105,7 +105,7 @@ async fn that_an_edit_was_settled_is_a_state_of_its_own() {
 }
 
 #[tokio::test]
-async fn bodies_of_another_type_are_told_and_the_watches_go_on() {
+async fn bodies_of_another_type_are_errors_and_the_watches_continue() {
     let replica = memory().await;
     let (raw, counts) = (replica.raw("counts").unwrap(), replica.collection("counts").unwrap());
     let text = Body::parse("\"no number\"").unwrap();
@@ -171,7 +171,7 @@ async fn a_filter_lets_documents_in_and_out() {
     counts.put("002", &4).await.unwrap(); // was never in
     counts.delete("003").await.unwrap(); // leaves
     counts.delete("004").await.unwrap(); // was never in
-    counts.put("new", &9).await.unwrap(); // comes and leaves before anybody looks
+    counts.put("new", &9).await.unwrap(); // comes and leaves between two reads
     counts.delete("new").await.unwrap();
     replica.collection("others").unwrap().put("300", &1_001_u64).await.unwrap();
     picture.catch_up(&mut watch).await;
@@ -213,7 +213,7 @@ async fn a_slow_reader_misses_no_final_state_under_a_hundred_thousand_changes() 
     even.take(soon(filtered.next()).await.unwrap().unwrap());
     assert!(soon(one.next()).await.unwrap().unwrap().is_none());
     churn(&replica, 500, async || {
-        // Three events of each for two hundred changes.
+        // Three events of each watch for two hundred changes.
         for _ in 0..3 {
             every.take(soon(watch.next()).await.unwrap().unwrap());
             even.take(soon(filtered.next()).await.unwrap().unwrap());
@@ -228,7 +228,7 @@ async fn a_slow_reader_misses_no_final_state_under_a_hundred_thousand_changes() 
     let ends: BTreeMap<_, _> = ends.into_iter().filter(|(_, n)| n % 2 == 0).collect();
     assert_eq!(even.documents, ends);
     for picture in [every, even] {
-        // What was read on the way, what was remembered one by one, and each document once.
+        // The events read meanwhile, the changes kept one by one, and each document once.
         assert!(picture.events < 1_500 + 8_192 + 6_000 + 1_000, "{}", picture.events);
     }
     let end = counts.get("17").await.unwrap().map(Document::into_value);
@@ -257,7 +257,7 @@ async fn a_reader_beside_the_writer_ends_with_the_same_documents() {
 }
 
 #[tokio::test]
-async fn documents_that_left_without_a_trace_are_told_by_a_resync() {
+async fn documents_that_left_without_a_tombstone_are_reported_by_a_resync() {
     let replica = memory().await;
     let counts = replica.collection::<u64>("counts").unwrap();
     let others = replica.collection::<u64>("others").unwrap();
@@ -272,7 +272,7 @@ async fn documents_that_left_without_a_trace_are_told_by_a_resync() {
         let forget = Forget::Collection(Scope::default(), Name::new("others").unwrap());
         replica.storage().forget(Now(round), None, forget).await.unwrap();
         if more {
-            // So many changes that nobody remembers those before them.
+            // So many changes that the ones before them are not kept.
             churn(&replica, 60, async || ()).await;
         }
         others.put("new", &round).await.unwrap();
@@ -288,10 +288,10 @@ async fn documents_that_left_without_a_trace_are_told_by_a_resync() {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test]
-async fn what_another_process_writes_counts_as_well() {
+async fn writes_of_another_process_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shared.db");
-    // Two handles on one file share nothing else, as two processes do.
+    // Two handles on one file share nothing else, like two processes.
     let ours = Replica::builder().sqlite(&path).open().await.unwrap();
     let theirs = Replica::builder().sqlite(&path).open().await.unwrap();
     let (counts, others) =
@@ -329,7 +329,7 @@ async fn a_dropped_watch_leaves_nothing_behind() {
         let (mut one, mut every) = (counts.watch("x").unwrap(), counts.watch_all());
         soon(one.next()).await.unwrap().unwrap();
         soon(every.next()).await.unwrap().unwrap();
-        // Futures and streams that wait are dropped, too.
+        // Waiting futures and streams are dropped, too.
         assert!(futures_util::poll!(std::pin::pin!(one.next())).is_pending());
         soon(every.next()).await.unwrap().unwrap();
         assert!(futures_util::poll!(std::pin::pin!(every.next())).is_pending());
@@ -338,7 +338,7 @@ async fn a_dropped_watch_leaves_nothing_behind() {
     drop((replica, counts));
     assert!(soon(last.next()).await.unwrap().unwrap().is_some(), "a watch keeps the storage open");
     drop(last);
-    // A look at the status may be under way for a moment.
+    // A read of the status may still be running.
     soon(async {
         while storage.strong_count() > 0 {
             tokio::task::yield_now().await;

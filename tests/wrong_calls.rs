@@ -1,4 +1,4 @@
-//! Calls that cannot work fail at once, with an error that says what to do.
+//! Calls that cannot succeed fail at once, with an error that states what to do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -29,7 +29,7 @@ fn body(length: usize) -> Body {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none() {
+async fn an_invalid_name() {
     let replica = lonely().await;
     let notes = replica.raw("notes").unwrap();
     let (longest, too_long) =
@@ -129,7 +129,7 @@ async fn a_replica_that_was_closed() {
     }
     assert!(soon(changes.next()).await.is_none(), "streams end, and without an error");
     assert!(soon(replica.status().wait_for(|_| false)).await.is_err());
-    // Whoever cleans up need not know whether somebody did before.
+    // Cleaning up twice is no error.
     replica.stop().await;
     replica.close().await.unwrap();
 }
@@ -151,14 +151,14 @@ async fn a_sync_without_a_server_or_without_a_start() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none() {
+async fn an_invalid_address() {
     let error = Replica::builder().open().await.unwrap_err();
     says(&error, ErrorKind::InvalidInput, &["needs a storage"]);
     let error = Replica::builder().storage_url("redis:x").open().await.unwrap_err();
     says(&error, ErrorKind::InvalidInput, &["redis:x", "memory:"]);
     let error = Replica::builder().memory().server("ftp://host").open().await.unwrap_err();
     says(&error, ErrorKind::InvalidInput, &["ftp://host", "there is"]);
-    // A later call that is right makes up for it.
+    // A later valid call replaces an invalid one.
     Replica::builder().storage_url("redis:x").memory().scope("").scope("s").open().await.unwrap();
 }
 
@@ -178,7 +178,7 @@ async fn a_document_that_is_not_there_or_there_already() {
     says(&numbers.get("n").await.unwrap_err(), ErrorKind::InvalidInput, &["document n"]);
 }
 
-/// The other process of the test below: the same program, told what to open.
+/// The other process of the test below: the same program, with the folder to open.
 #[cfg(feature = "sled")]
 const OPEN: &str = "TWOTIDE_TEST_OPENS";
 
@@ -227,7 +227,7 @@ async fn a_second_sync_of_one_file() {
 }
 
 #[tokio::test]
-async fn a_collection_that_is_not_known() {
+async fn an_unknown_collection() {
     let builder = Replica::builder().memory().allowed_collections(["notes"]).collections(["tags"]);
     let replica = builder.local_only(["drafts"]).open().await.unwrap();
     for name in ["notes", "tags", "drafts"] {
@@ -240,17 +240,17 @@ async fn a_collection_that_is_not_known() {
 }
 
 #[tokio::test]
-async fn names_of_resolvers_that_are_none_are_told_when_the_replica_is_opened() {
+async fn invalid_collections_of_resolvers_are_errors_when_the_replica_is_opened() {
     for builder in [
         Replica::builder().memory().resolver_for("two\nlines", ServerWins),
         Replica::builder().memory().resolve_on("two\nlines", ResolveOn::Server),
-        // A good name of another option does not hide it.
+        // A valid name of another option does not hide it.
         Replica::builder().memory().collections(["two\nlines"]).local_only(["drafts"]),
     ] {
         let error = builder.open().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
-    // One that is replaced does.
+    // A later call of the same option replaces it.
     let builder = Replica::builder().memory().collections(["two\nlines"]).collections(["notes"]);
     builder.open().await.unwrap().close().await.unwrap();
 }
@@ -287,7 +287,7 @@ async fn a_resolver_of_one_collection_may_come_before_or_after_everything_else()
 }
 
 #[tokio::test]
-async fn names_are_taken_as_whatever_text_an_app_has() {
+async fn names_are_accepted_as_any_text_type() {
     let replica = lonely().await;
     let (name, id) = (String::from("notes"), DocumentId::new("n").unwrap());
     let notes = replica.collection::<u32>(&name).unwrap();

@@ -1,4 +1,4 @@
-//! What needs no database and no network: the clock, the codec and the resolvers.
+//! Benchmarks without a database and a network: the clock, the codec and the resolvers.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,12 +1,12 @@
-//! How large a replica becomes when its documents are written again and again, in sled and in
+//! Measures how large a replica becomes when its documents are rewritten repeatedly, in sled and in
 //! SQLite, and what opening it costs then. Prints the tables that the crate's documentation quotes:
 //!
 //! ```sh
 //! cargo run --release -p benches --example churn
 //! ```
 //!
-//! Each figure comes from a process of its own. Numbers behind the command change the documents
-//! that are rewritten (10,000), how often (30), and the documents of the second table (100,000).
+//! Each figure comes from a separate process. Numbers after the command change how many documents
+//! are rewritten (10,000), how often (30), and the documents of the second table (100,000).
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ use sync_core::storage::Storage;
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 const REPLICA: ReplicaId = ReplicaId([7; 16]);
-/// Documents to a transaction.
+/// The number of documents in a transaction.
 const TRANSACTION: usize = 500;
-/// A prime, so that going on by it meets every document.
+/// A prime, so that steps of this size reach every document.
 const STRIDE: usize = 7_919;
 const BACKENDS: [&str; 3] = ["sqlite", "sled", "sled, not tidied"];
 
@@ -48,7 +48,7 @@ fn main() -> Outcome {
     opened(many)
 }
 
-/// The first table.
+/// Prints the first table.
 fn rewritten(documents: usize, rounds: usize) -> Outcome {
     println!(
         "{documents} documents of some 300 bytes, each written {rounds} more times; MiB on the disk\n"
@@ -64,7 +64,7 @@ fn rewritten(documents: usize, rounds: usize) -> Outcome {
     Ok(())
 }
 
-/// The second table.
+/// Prints the second table.
 fn opened(documents: usize) -> Outcome {
     println!("{documents} documents of some 300 bytes\n");
     println!(
@@ -80,7 +80,7 @@ fn opened(documents: usize) -> Outcome {
     Ok(())
 }
 
-/// Runs a step in a process of its own; what it says, line by line.
+/// Runs a step in a separate process, and returns the lines that it prints.
 fn ask(step: &str, backend: &str, folder: &Path, numbers: &[usize]) -> Outcome<Vec<String>> {
     let output = Command::new(std::env::current_exe()?)
         .args([&format!("--{step}"), backend])
@@ -160,7 +160,7 @@ async fn open_and_read(backend: &str, path: &Path, documents: usize) -> Outcome 
 }
 
 fn key(n: usize) -> Outcome<DocumentKey> {
-    // As time-ordered ids are.
+    // Like time-ordered ids.
     let id = DocumentId::new(format!("0192f7a0-{n:08x}-7000-8000-000000000000"))?;
     Ok(DocumentKey::new(Scope::default(), Collection::new("notes")?, id))
 }
@@ -169,7 +169,7 @@ async fn write_all(storage: &dyn Storage, documents: usize, round: usize, delete
     for from in (0..documents).step_by(TRANSACTION) {
         let mut writes = Vec::new();
         for n in from..documents.min(from + TRANSACTION) {
-            // All over the place, as users write, and each once.
+            // In scattered order, as users write, and each document once.
             let n = if round == 0 { n } else { n * STRIDE % documents };
             let DocumentKey { collection, id, .. } = key(n)?;
             let text = format!("note {n}, written for the {round}th time. ").repeat(8);
@@ -185,7 +185,7 @@ async fn write_all(storage: &dyn Storage, documents: usize, round: usize, delete
     Ok(())
 }
 
-/// The bytes of the files that belong to a replica, as the disk counts them.
+/// Returns the bytes that the files of a replica occupy on disk.
 fn size(path: &Path) -> Outcome<u64> {
     fn below(path: &Path) -> std::io::Result<u64> {
         if !path.is_dir() {
@@ -197,7 +197,7 @@ fn size(path: &Path) -> Outcome<u64> {
     Ok(below(&folder)?)
 }
 
-/// The memory of this process.
+/// Returns the memory that this process uses.
 fn memory() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).ok_or("no memory is told")?;

@@ -1,5 +1,5 @@
-//! The documents that are measured with: 258 bytes of body, ids of 20 characters, the same in every
-//! run.
+//! The documents of the measurements: bodies of 258 bytes and ids of 20 characters, the same in
+//! every run.
 
 use sync_core::error::Result;
 use sync_core::model::{
@@ -10,12 +10,12 @@ use sync_core::model::{
 /// The bytes of a body.
 pub const BODY: usize = 258;
 
-/// In which order ids come.
+/// The order of ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// Each after the one before it, as ids that are made from the time.
+    /// Each greater than the one before it, like ids that are made from the time.
     Ordered,
-    /// All over the place, as ids that are drawn.
+    /// In scattered order, like random ids.
     Random,
 }
 
@@ -53,7 +53,7 @@ pub fn body(n: usize) -> String {
     body
 }
 
-/// The collection of all of them.
+/// The collection of all documents.
 ///
 /// # Errors
 /// Never.
@@ -61,7 +61,7 @@ pub fn collection() -> Result<Collection> {
     Collection::new("documents")
 }
 
-/// The replica that wrote them.
+/// The replica that wrote all documents.
 pub const AUTHOR: ReplicaId = ReplicaId([9; 16]);
 
 /// The revision of the n-th document.
@@ -84,8 +84,8 @@ pub fn state(n: usize) -> Result<DocumentState> {
     Ok(DocumentState::new(revision, body))
 }
 
-/// The chunk in which a replica without anything gets that many documents, in the order of their
-/// numbers.
+/// The chunk with that many documents, in the order of their numbers, that an empty replica
+/// receives.
 ///
 /// # Errors
 /// Never.
@@ -123,7 +123,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn documents_have_the_size_that_is_told_and_no_id_comes_twice() {
+    fn documents_have_the_stated_size_and_unique_ids() {
         for order in [Order::Ordered, Order::Random] {
             let ids: BTreeSet<_> = (0..10_000).map(|n| id(order, n)).collect();
             assert_eq!(ids.len(), 10_000);

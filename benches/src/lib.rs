@@ -1,4 +1,4 @@
-//! The benchmarks, and the report that runs Twotide and what is underneath it in turn.
+//! The benchmarks, and the report that measures Twotide and its raw baselines in turn.
 //!
 //! ```text
 //!   bin/report ── goals/ (one file for each goal, with the raw baseline beside it)
@@ -20,8 +20,8 @@ pub mod report;
 pub mod server;
 pub mod setup;
 
-/// What a benchmark fails with: whatever failed underneath.
+/// Any error of a benchmark.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What can fail in a benchmark.
+/// The result of an operation that can fail in a benchmark.
 pub type Outcome<T = ()> = Result<T, Error>;

@@ -1,4 +1,4 @@
-//! Figures and what is asked of them: rounds that are run in turn, their median, and a verdict.
+//! Figures and their aims: rounds that are run in turn, their median, and a verdict.
 
 use serde::{Serialize, Serializer};
 
@@ -14,10 +14,10 @@ pub enum Better {
     Lower,
 }
 
-/// What is asked of one figure.
+/// An aim for one figure.
 #[derive(Clone, Debug)]
 pub struct Aim {
-    /// Of which goal it is.
+    /// The goal that the aim belongs to.
     pub goal: Goal,
     /// What is measured.
     pub what: String,
@@ -25,9 +25,9 @@ pub struct Aim {
     pub unit: &'static str,
     /// Whether more or less is better.
     pub better: Better,
-    /// What it must reach.
+    /// The bar that the figure must reach.
     pub bar: f64,
-    /// What would be better still.
+    /// The stretch: a better figure than the bar.
     pub stretch: f64,
 }
 
@@ -64,15 +64,15 @@ impl Aim {
     }
 }
 
-/// What became of an aim.
+/// The verdict on an aim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Every round reached the bar.
     Ok,
-    /// No round did.
+    /// No round reached the bar.
     Missed,
-    /// Some did and some did not.
+    /// Some rounds reached the bar and some did not.
     Inconclusive,
 }
 
@@ -88,10 +88,10 @@ impl Verdict {
     }
 }
 
-/// An aim, and what was measured.
+/// An aim, and its measurements.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What was asked.
+    /// The aim.
     pub aim: Aim,
     /// The figure of each round, in their order.
     pub rounds: Vec<f64>,
@@ -104,7 +104,7 @@ impl Row {
         median(&self.rounds)
     }
 
-    /// Every round has to reach the bar, or none.
+    /// Returns the verdict: every round has to reach the bar, or none.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let reached = self.rounds.iter().filter(|r| self.aim.holds(**r, self.aim.bar)).count();
@@ -140,12 +140,12 @@ impl Serialize for Row {
     }
 }
 
-/// Four digits say more than a shared machine can.
+/// Rounds to four digits: more would be noise on a shared machine.
 fn rounded(figure: f64) -> f64 {
     if figure.abs() >= 1_000.0 { figure.round() } else { (figure * 10_000.0).round() / 10_000.0 }
 }
 
-/// Figures of one thing at several sizes.
+/// Figures of the same measurement at several sizes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Curve {
     /// What is measured.
@@ -156,7 +156,7 @@ pub struct Curve {
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
-/// The middle of some figures; not a number of none.
+/// Returns the median of some figures; NaN if there are none.
 #[must_use]
 pub fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
@@ -169,7 +169,7 @@ pub fn median(figures: &[f64]) -> f64 {
     }
 }
 
-/// What is measured so far, and how.
+/// The measurements so far, and how they are made.
 #[derive(Debug)]
 pub struct Bench {
     /// Whether it should end within minutes.
@@ -178,13 +178,13 @@ pub struct Bench {
     pub rows: Vec<Row>,
     /// Curves for the page.
     pub curves: Vec<Curve>,
-    /// Where files may be made; gone in the end.
+    /// A folder for files, removed at the end.
     pub folder: tempfile::TempDir,
     files: usize,
 }
 
 impl Bench {
-    /// Nothing is measured yet.
+    /// Creates a bench without measurements.
     ///
     /// # Errors
     /// If no folder can be made.
@@ -199,18 +199,18 @@ impl Bench {
         if self.quick { 5 } else { 9 }
     }
 
-    /// A path of which nothing is there yet.
+    /// Returns a path at which no file exists.
     pub fn path(&mut self, ending: &str) -> std::path::PathBuf {
         self.files += 1;
         self.folder.path().join(format!("{}{ending}", self.files))
     }
 
-    /// Says on standard error what is going on.
+    /// Prints a progress message on standard error.
     pub fn say(&self, what: impl std::fmt::Display) {
         eprintln!("  {what}");
     }
 
-    /// Takes a row in.
+    /// Adds a row.
     pub fn row(&mut self, aim: Aim, rounds: Vec<f64>) {
         let row = Row { aim, rounds };
         let Row { aim, .. } = &row;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_told_with_the_keys_that_programs_read() {
+    fn a_row_is_serialized_with_the_keys_that_programs_read() {
         let json = serde_json::to_value(row(&[0.8, 0.9, 0.95])).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
         assert_eq!(keys, ["bar", "figure", "goal", "rounds", "stretch", "verdict", "what"]);

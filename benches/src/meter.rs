@@ -28,7 +28,7 @@ fn read(clock: ClockId) -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(tv_nsec.unsigned_abs())
 }
 
-/// The processor time that this process has used, in all its threads.
+/// Returns the processor time that this process has used, in all its threads.
 #[must_use]
 pub fn cpu() -> Duration {
     #[cfg(unix)]
@@ -37,27 +37,27 @@ pub fn cpu() -> Duration {
     wall()
 }
 
-/// What something took.
+/// The cost of an operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    /// The time on the wall.
+    /// The elapsed time.
     pub wall: Duration,
     /// The processor time of this process, in all its threads.
     pub cpu: Duration,
 }
 
-/// Counts from when it was made.
+/// Measures the cost since its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Meter(Cost);
 
 impl Meter {
-    /// Begins.
+    /// Starts to measure.
     #[must_use]
     pub fn start() -> Self {
         Self(Cost { wall: wall(), cpu: cpu() })
     }
 
-    /// What it took so far.
+    /// Returns the cost so far.
     #[must_use]
     pub fn cost(&self) -> Cost {
         let Cost { wall, cpu: used } = self.0;
@@ -72,18 +72,18 @@ fn status(field: &str) -> Outcome<u64> {
     Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
-/// The bytes of this process that are in memory now.
+/// Returns the bytes of this process that are in memory now.
 ///
 /// # Errors
-/// If the operating system does not tell.
+/// If the operating system does not report it.
 pub fn resident() -> Outcome<u64> {
     status("VmRSS")
 }
 
-/// The most bytes of this process that were in memory at a time.
+/// Returns the most bytes of this process that were in memory at a time.
 ///
 /// # Errors
-/// If the operating system does not tell.
+/// If the operating system does not report it.
 pub fn peak() -> Outcome<u64> {
     status("VmHWM")
 }

@@ -1,4 +1,4 @@
-//! What is underneath, used as directly as it can be: the baselines.
+//! The baselines: the databases and sockets below Twotide, used as directly as possible.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use crate::Outcome;
 use crate::documents::{AUTHOR, Order, body, id, revision};
 
-/// The table of documents: the columns of a replica's, and an index by which a document is found.
+/// The table of documents: the columns of a replica's table, and an index to find a document.
 const TABLE: &str = "CREATE TABLE document (
     pk INTEGER PRIMARY KEY, collection_id INTEGER NOT NULL, id TEXT NOT NULL, stamp INTEGER, replica BLOB,
     author_stamp INTEGER, author_replica BLOB, created INTEGER, known INTEGER NOT NULL, changed INTEGER,
@@ -25,13 +25,13 @@ pub struct RawDocument {
     pub id: String,
     /// The stamp's bits.
     pub stamp: i64,
-    /// A number that counts up.
+    /// A sequential number.
     pub position: i64,
     /// The body.
     pub body: String,
 }
 
-/// The first documents as rows.
+/// Returns the first documents as rows.
 #[must_use]
 pub fn rows(order: Order, documents: usize) -> Vec<RawDocument> {
     let row = |n| RawDocument {
@@ -43,23 +43,23 @@ pub fn rows(order: Order, documents: usize) -> Vec<RawDocument> {
     (0..documents).map(row).collect()
 }
 
-/// How commits reach the disk.
+/// When commits are synced to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// When the log is moved into the file.
+    /// Only when the log is moved into the file.
     Normal,
-    /// Every one.
+    /// With every commit.
     Full,
 }
 
-/// A SQLite file with the pragmas of a replica's, and rusqlite alone.
+/// A SQLite file with the pragmas of a replica, and rusqlite alone.
 #[derive(Debug)]
 pub struct RawSqlite {
     connection: Connection,
 }
 
 impl RawSqlite {
-    /// Makes the file.
+    /// Creates the file.
     ///
     /// # Errors
     /// As SQLite.
@@ -104,14 +104,14 @@ impl RawSqlite {
         Ok(self.connection.execute_batch(sql)?)
     }
 
-    /// The connection, for other statements.
+    /// Returns the connection, for other statements.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 }
 
-/// A message of that many bytes as a server's WebSocket frame, encoded once for all.
+/// Returns a message of that many bytes as a server's WebSocket frame, encoded once for all.
 #[must_use]
 pub fn frame(bytes: usize) -> bytes::Bytes {
     let mut frame = vec![0x82];

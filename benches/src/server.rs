@@ -1,5 +1,4 @@
-//! A server in a SQLite file that is full of documents, and is reached over WebSocket, HTTP or in
-//! this process.
+//! A server with a SQLite file full of documents, reached over WebSocket, HTTP or in this process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -33,10 +32,10 @@ pub enum Way {
     WebSocketZstd,
 }
 
-/// The transport of a replica to a server at that address.
+/// Returns the transport of a replica to a server at that address.
 ///
 /// # Errors
-/// If the address is none.
+/// If the address is invalid.
 pub fn transport(address: SocketAddr, way: Way) -> Outcome<Arc<dyn Transport>> {
     let http = |format| -> Outcome<Arc<dyn Transport>> {
         let mut config = HttpConfig::new(format!("http://{address}"));
@@ -56,12 +55,12 @@ pub fn transport(address: SocketAddr, way: Way) -> Outcome<Arc<dyn Transport>> {
     }
 }
 
-/// A server that listens until this is dropped.
+/// A server that listens until this value is dropped.
 #[derive(Debug)]
 pub struct Listening {
     /// The server.
     pub server: Server,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -73,20 +72,20 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    /// Lets a server over that storage listen on a port of this machine that the operating system
+    /// Starts a server over that storage, on a port of this machine that the operating system
     /// chooses.
     ///
     /// # Errors
     /// If there is no port.
     pub async fn start(storage: Arc<dyn ServerStorage>) -> Outcome<Self> {
         let mut options = ServerOptions::default();
-        // Clients that do not request compression get none.
+        // Only clients that request compression get it.
         options.compressions = vec![Arc::new(transport_ws::Zstd)];
         Self::serve(Server::builder(storage).options(options).environment(environment()).build())
             .await
     }
 
-    /// Lets a server listen.
+    /// Starts a server.
     ///
     /// # Errors
     /// If there is no port.
@@ -105,7 +104,7 @@ impl Listening {
         Ok(Self { server, address, task })
     }
 
-    /// A server in a SQLite file.
+    /// Starts a server over a SQLite file.
     ///
     /// # Errors
     /// As the storage, or if there is no port.
@@ -115,7 +114,7 @@ impl Listening {
         Self::start(Arc::new(storage)).await
     }
 
-    /// The transport of a replica to it.
+    /// Returns the transport of a replica to this server.
     ///
     /// # Errors
     /// Never.
@@ -154,7 +153,7 @@ pub async fn append(
     Ok(())
 }
 
-/// Makes a server's SQLite file with a scope of that many documents.
+/// Creates a server's SQLite file with a scope of that many documents.
 ///
 /// # Errors
 /// As the storage.
@@ -166,7 +165,7 @@ pub async fn fill(
     bench.say(format_args!("making a server with {documents} documents, ids {order:?}"));
     let path = bench.path(".server.db");
     let mut config = SqliteConfig::new(&path);
-    // What is lost to a power failure is made again.
+    // Data that a power failure loses can be created again.
     (config.synchronous, config.cache_kib) = (Synchronous::Normal, 256 << 10);
     let storage = tokio::task::spawn_blocking(move || open_server(&config)).await??;
     append(&storage, &Scope::default(), order, documents).await?;

@@ -1,4 +1,4 @@
-//! Servers, storages and replicas as the benchmarks want them.
+//! Servers, storages and replicas for the benchmarks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use sync_server::ServerStorage;
 use sync_server::{Server, ServerOptions};
 use twotide::Replica;
 
-/// The operating system's time and chance.
+/// Returns the operating system's time and randomness.
 #[must_use]
 pub fn environment() -> Arc<dyn Environment> {
     Arc::new(System)
 }
 
-/// Documents that are pushed together: a chunk is never cut within them, so they are as few as the
-/// smallest chunk.
+/// The number of documents that are pushed together. A chunk is never cut within them, so they are
+/// no more than the smallest chunk.
 pub const APPEND: usize = 100;
 
-/// A server over a storage, which hands out chunks of up to 10,000 documents.
+/// Returns a server over a storage, which sends chunks of up to 10,000 documents.
 #[must_use]
 pub fn server(storage: impl ServerStorage) -> Server {
     let mut options = ServerOptions::default();
@@ -33,7 +33,7 @@ pub fn server(storage: impl ServerStorage) -> Server {
     Server::builder(Arc::new(storage)).options(options).environment(environment()).build()
 }
 
-/// A server over a key-value store in memory.
+/// Returns a server over a key-value store in memory.
 ///
 /// # Errors
 /// As the storage.
@@ -41,7 +41,7 @@ pub fn memory_server() -> Result<Server> {
     Ok(server(storage_kit::kv::open_server(Arc::new(MemoryKv::default()), KvOptions::default())?))
 }
 
-/// A replica's storage in memory.
+/// Returns a replica's storage in memory.
 ///
 /// # Errors
 /// As the storage.
@@ -54,7 +54,7 @@ pub fn memory_storage() -> Result<Arc<dyn Storage>> {
     )?))
 }
 
-/// A replica's storage in a SQLite file of that folder. Blocks.
+/// Opens a replica's storage in a SQLite file in that folder. Blocks.
 ///
 /// # Errors
 /// As the storage.
@@ -63,7 +63,7 @@ pub fn sqlite_storage(folder: &Path) -> Result<Arc<dyn Storage>> {
     Ok(Arc::new(open_replica(&SqliteConfig::new(folder.join(format!("{id}.db"))), id)?))
 }
 
-/// A replica's storage in a folder of sled in that folder. Blocks.
+/// Opens a replica's storage in a sled folder in that folder. Blocks.
 ///
 /// # Errors
 /// As the storage.
@@ -73,7 +73,7 @@ pub fn sled_storage(folder: &Path) -> Result<Arc<dyn Storage>> {
     Ok(Arc::new(storage_sled::open_replica(&config, id)?))
 }
 
-/// A replica that syncs over a transport, in chunks of that many documents.
+/// Opens a replica that syncs over a transport, in chunks of that many documents.
 ///
 /// # Errors
 /// As the storage.
@@ -87,7 +87,7 @@ pub async fn replica_over(
     builder.chunk_limits(Limits { documents: chunk, bytes: 8 << 20 }).open().await
 }
 
-/// A replica that syncs with the server in this process, in chunks of that many documents.
+/// Opens a replica that syncs with the server in this process, in chunks of that many documents.
 ///
 /// # Errors
 /// As the storage.

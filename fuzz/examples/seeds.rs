@@ -1,4 +1,4 @@
-//! Writes good input for every target into `corpus/`, for libFuzzer to begin with.
+//! Writes valid input for every target into `corpus/`, as the initial corpus of libFuzzer.
 //!
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`
 

@@ -76,7 +76,7 @@ mod usual_options {
     testkit::transport_conformance!(InMemory::default());
 }
 
-/// A harness of a few lines, which can do nothing to the link.
+/// A small harness, which cannot inject faults into the link.
 mod without_capabilities {
     use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The suites, on the backend that lives in memory.
+//! The suites, on the backend in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 use testkit::conformance::{Capabilities, Place};
 
-/// A map in memory that can be full: then it takes nothing but what makes it smaller.
+/// A map in memory that can be full: then it accepts only small values.
 #[derive(Debug, Default)]
 struct Disk {
     map: MemoryKv,
@@ -40,7 +40,7 @@ impl OrderedKv for Disk {
     }
 }
 
-/// The map outlives the storage over it, so it can be closed; a crash goes on with a copy.
+/// The map outlives the storage over it, so it can be closed. A crash continues with a copy.
 #[derive(Debug, Default)]
 struct Memory {
     disk: Mutex<Arc<Disk>>,

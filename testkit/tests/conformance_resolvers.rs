@@ -1,4 +1,4 @@
-//! The suite for resolvers, on those that exist.
+//! The suite for resolvers, on the built-in ones.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use sync_core::model::Body;
@@ -8,7 +8,7 @@ use sync_core::resolver::{
 };
 use testkit::resolvers::{Deferring, Deleting, Joining};
 
-/// Documents as a list of tasks has them.
+/// Documents of a task list.
 fn tasks() -> Vec<Body> {
     let bodies = [
         r#"{"title":"milk","done":false}"#,
@@ -25,12 +25,12 @@ fn words() -> Vec<Body> {
     texts.into_iter().map(testkit::world::body).collect()
 }
 
-/// Tags are a set.
+/// Merges tags as a set.
 fn with_sets() -> FieldMerge {
     FieldMerge::new().field("/tags", FieldRule::Union).unwrap()
 }
 
-/// The longer text, or the one that comes first.
+/// Returns the longer text, or of equally long ones the lesser.
 fn longest(local: Option<String>, remote: Option<String>) -> TypedResolution<String> {
     match (local, remote) {
         (Some(ours), Some(theirs)) if (ours.len(), &theirs) > (theirs.len(), &ours) => {

@@ -1,4 +1,4 @@
-//! Simulations with a resolver that the test gives.
+//! Simulations with a resolver that the test provides.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -8,7 +8,7 @@ use sync_core::error::Result;
 use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
 use testkit::sim::{Decider, Plan, Simulation};
 
-/// The greater body stands, and a deletion above all: whichever side made it, the answer is a merge
+/// Chooses the greater body, or a deletion if there is one: from either side the result is a merge
 /// or a deletion.
 #[derive(Debug)]
 struct Greatest;
@@ -31,7 +31,7 @@ impl ConflictResolver for Greatest {
 }
 
 #[test]
-fn a_resolver_whose_answer_the_server_holds_already_loses_no_write() {
+fn a_resolution_equal_to_the_servers_state_loses_no_write() {
     let seeds = 0..12;
     let report = Simulation::builder().resolver(Arc::new(Greatest)).seeds(seeds).run();
     assert!(report.tally.conflicts > 100, "{report}");
@@ -39,7 +39,7 @@ fn a_resolver_whose_answer_the_server_holds_already_loses_no_write() {
 }
 
 #[test]
-fn a_plan_says_which_resolver_ran() {
+fn a_plan_names_its_resolver() {
     let given = Simulation::builder().resolver(Arc::new(Greatest)).seconds(5).build();
     let plan = given.plan(7);
     assert_eq!(plan.setting.resolver, Decider::Given { given: "greatest".to_owned() });

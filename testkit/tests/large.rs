@@ -1,5 +1,5 @@
-//! Many replicas. The usual sizes fit an ordinary test run; `TESTKIT_LARGE=1` takes the full ones,
-//! best in a release build.
+//! Many replicas. The default sizes fit an ordinary test run; `TESTKIT_LARGE=1` selects the full
+//! sizes, best in a release build.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -14,7 +14,7 @@ fn is_full() -> bool {
 }
 
 #[test]
-fn many_replicas_of_many_scopes_live_through_a_swarm_of_faults() {
+fn many_replicas_of_many_scopes_converge_after_a_swarm_of_faults() {
     let (clients, scopes, seconds) = if is_full() { (200, 50, 3_600) } else { (40, 10, 20) };
     let report = Simulation::builder()
         .clients(clients)
@@ -28,7 +28,7 @@ fn many_replicas_of_many_scopes_live_through_a_swarm_of_faults() {
 }
 
 #[test]
-fn fifty_replicas_come_back_at_once_after_a_day_offline() {
+fn fifty_replicas_converge_that_reconnect_at_once_after_a_day_offline() {
     const DAY: u64 = 24 * 3_600;
     let (clients, documents) = if is_full() { (50, 1_000) } else { (50, 60) };
     let names: Vec<String> = (0..=clients).map(|n| format!("device {n}")).collect();

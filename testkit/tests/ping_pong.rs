@@ -1,6 +1,6 @@
-//! Resolvers cannot play ping-pong, whatever they answer: between two local writes of a document
-//! the number of conflicts is bounded by how many replicas have unsettled edits of it. The module
-//! `sync_core::resolver` says why; here are resolvers that try.
+//! Replicas do not overrule each other for ever, whatever their resolvers return: between two local
+//! writes of a document the number of conflicts is bounded by how many replicas have unsettled
+//! edits of it. `sync_core::resolver` explains why; the resolvers here provoke it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
@@ -13,8 +13,7 @@ use testkit::actors::Actors;
 use testkit::cores::MemoryCores;
 use testkit::world::{Options, World, body};
 
-/// Never content: it always makes a body that nobody has seen before, against the rule that
-/// resolvers be deterministic.
+/// Merges every conflict into a new body, against the rule that resolvers are deterministic.
 #[derive(Debug, Default)]
 struct Restless(AtomicU64);
 
@@ -33,8 +32,8 @@ impl ConflictResolver for Restless {
     }
 }
 
-/// Another resolver on every replica: by who asks it keeps its own edit, takes the server's,
-/// deletes, or writes its name.
+/// A different resolver on every replica: by the replica's number it keeps the local edit, takes
+/// the server's, deletes, or writes the number.
 #[derive(Debug)]
 struct Quarrelling;
 
@@ -72,13 +71,13 @@ fn world(
     World::with(MemoryCores, options)
 }
 
-/// Each push that is accepted settles one replica's edit, and sets every other edit against one new
-/// state.
+/// Each push that is accepted settles one replica's edit, and every other edit conflicts with one
+/// new state.
 fn most_calls(replicas: usize) -> usize {
     replicas * (replicas - 1) / 2
 }
 
-/// A step of one replica, that of a network which answers when it likes.
+/// Pushes once, or applies one chunk, as over a network that answers at any time.
 fn small_step(world: &mut World<MemoryCores>, replica: usize, pull: bool) {
     if !pull {
         world.push_once(replica);
@@ -90,7 +89,7 @@ fn small_step(world: &mut World<MemoryCores>, replica: usize, pull: bool) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn in_whatever_order_they_push_and_pull_it_ends(
+    fn conflicts_are_bounded_in_any_order_of_pushes_and_pulls(
         replicas in 2..6usize, on_server: bool, moves in proptest::collection::vec((0..6usize, any::<bool>()), 0..40),
     ) {
         for resolver in resolvers() {
@@ -107,7 +106,7 @@ proptest! {
                 world.assert_converged();
                 let calls = world.calls().count() - before;
                 prop_assert!(calls <= most_calls(replicas), "{} calls of {} replicas", calls, replicas);
-                // Nobody writes any more: nothing moves any more, and nobody is asked.
+                // Without further writes the head does not move, and no resolver is called.
                 let head = world.server_scope().head;
                 world.sync_all();
                 prop_assert_eq!(world.calls().count() - before, calls);
@@ -118,7 +117,7 @@ proptest! {
 }
 
 #[test]
-fn engines_that_follow_live_come_to_rest() {
+fn engines_that_follow_live_become_idle() {
     for on_server in [false, true] {
         for resolver in resolvers() {
             const REPLICAS: usize = 5;
@@ -129,7 +128,7 @@ fn engines_that_follow_live_come_to_rest() {
                 let before = actors.world.calls().count();
                 (0..REPLICAS)
                     .for_each(|r| actors.write(r, "notes/a", Some(&format!("{r} {round}"))));
-                // It fails if that does not end.
+                // Panics if it does not end.
                 actors.run();
                 let calls = actors.world.calls().count() - before;
                 assert!(0 < calls && calls <= most_calls(REPLICAS), "{calls} calls");

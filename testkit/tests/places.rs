@@ -1,9 +1,9 @@
-//! Where conflicts are resolved makes no difference: the same histories, once resolved on the
-//! replicas and once on the server, show the same documents on every replica after every sync.
+//! Where conflicts are resolved makes no difference: the same histories, resolved on the replicas
+//! and then on the server, show the same documents on every replica after every sync.
 //!
-//! What an app writes depends on what it sees, so a history is the same only if every sync is a
-//! whole one: an app that edits while its push is on the way sees the merge earlier in one place
-//! than in the other. The writes are further apart than the clocks are, for the same reason.
+//! An app's write depends on what it reads, so a history is the same only if every sync is whole:
+//! an app that edits while its push is in transit receives the merge earlier in one place than in
+//! the other. For the same reason the writes are further apart than the clocks.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
@@ -23,23 +23,23 @@ use testkit::world::{Options, World};
 
 const REPLICAS: usize = 3;
 const FIELDS: [&str; 3] = ["a", "b", "n"];
-/// Between two writes, in milliseconds; clocks differ by less than half of it.
+/// The time between two writes, in milliseconds. Clocks differ by less than half of it.
 const APART: u64 = 1_000;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Sets a field of what the replica shows; of nothing, it is an insert.
+    /// Sets a field of the document that the replica shows, or inserts a document with it.
     Set(usize, usize, usize, i64),
-    /// Removes a field of what the replica shows.
+    /// Removes a field of the document that the replica shows.
     Unset(usize, usize, usize),
-    /// Adds a tag, or takes it away.
+    /// Adds a tag, or removes it.
     Tag(usize, usize, i64),
     Delete(usize, usize),
     /// A whole sync, which begins with a push.
     Push(usize),
     /// A whole sync, which begins with a pull.
     Pull(usize),
-    /// A push whose answer is lost, and a whole sync.
+    /// A push whose answer is lost, and then a whole sync.
     LoseAnswer(usize),
 }
 
@@ -135,7 +135,7 @@ impl Run {
         }
     }
 
-    /// What every replica shows.
+    /// Returns the documents that every replica shows.
     fn documents(&mut self) -> Vec<BTreeMap<String, String>> {
         let records = (0..REPLICAS).map(|r| self.world.records(r)).collect::<Vec<_>>();
         let shown = records.into_iter().map(|records| {
@@ -153,8 +153,8 @@ impl Run {
     }
 }
 
-/// Counts are added up; of the rest the later edit's stands. Sometimes that is what the server
-/// holds already.
+/// Adds up the counts, and takes the other fields of the later edit. The result may equal the state
+/// that the server holds.
 fn counters(
     conflict: TypedConflict<'_, BTreeMap<String, Value>>,
 ) -> Result<TypedResolution<BTreeMap<String, Value>>> {
@@ -218,7 +218,7 @@ fn the_same_in_both_places(
 }
 
 #[test]
-fn resolved_on_the_replica_or_on_the_server_the_same_comes_out() {
+fn resolving_on_the_replica_or_on_the_server_gives_the_same_documents() {
     let steps = proptest::collection::vec(step(), 1..40);
     let skews = proptest::collection::vec(-400..400i64, REPLICAS);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
@@ -236,10 +236,10 @@ fn resolved_on_the_replica_or_on_the_server_the_same_comes_out() {
     }
 }
 
-/// A replica that names another resolver than the server does sends no base: two edits without
-/// their base would be merged as two inserts, and the field that one of them removed would be back.
+/// A replica that names another resolver than the server sends no base. Without the base two edits
+/// would be merged as two inserts, and a field that one of them removed would be back.
 #[test]
-fn a_server_that_needs_the_base_and_does_not_get_it_decides_nothing() {
+fn a_server_without_a_needed_base_decides_nothing() {
     let merge: Arc<dyn ConflictResolver> = Arc::new(FieldMerge::new());
     let mut run = Run::new(&merge, true, &[]);
     run.step(&Step::Set(0, 0, 0, 1));

@@ -1,4 +1,4 @@
-//! The traces that broke the first version of the rules, with the real engine in charge.
+//! The traces that broke the first version of the rules, with the real engine.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,14 +34,14 @@ fn is_verdict(parcel: &Parcel) -> bool {
     matches!(parcel.content, Content::Pushed(_))
 }
 
-/// Takes the push of a replica off the wire and lets the server have it; the answer.
+/// Delivers the push of a replica to the server, and returns the answer.
 fn answer_of(actors: &mut Actors<MemoryCores>, replica: usize) -> Parcel {
     let push = actors.take(|p| is_push(p) && p.replica == replica).expect("a push is on its way");
     actors.deliver(push);
     actors.take(is_verdict).expect("it is answered")
 }
 
-/// Connects everybody again, delivers everything, and wants everybody equal.
+/// Reconnects all replicas, delivers everything, and asserts that they converge.
 fn heal(actors: &mut Actors<MemoryCores>) {
     for _ in 0..4 {
         actors.wait();
@@ -55,7 +55,7 @@ fn trace_1_a_newer_state_comes_before_the_ack() {
     let mut a = actors(2);
     a.write(0, "notes/a", Some("r1"));
     let late = answer_of(&mut a, 0);
-    // The echo of r1 is lost to replica 0, so that it hears of r2 first.
+    // The echo of r1 is lost to replica 0, so that it receives r2 first.
     a.take(|p| p.replica == 0 && matches!(p.content, Content::Pulled(_))).expect("an echo");
     a.run();
     a.write(1, "notes/a", Some("r2"));
@@ -129,7 +129,7 @@ fn trace_4_a_doubled_old_push() {
     a.run();
     a.write(0, "notes/a", Some("two"));
     let answered = answer_of(&mut a, 0);
-    // The old push arrives once more, then the link is lost with the answer to the new one.
+    // The old push arrives once more, and then the link is lost with the answer to the new one.
     a.deliver(first);
     let stale = a.take(is_verdict).expect("it is answered");
     assert_eq!(stale.content, Content::Pushed(Verdicts::Stale));
@@ -164,7 +164,7 @@ fn trace_5_settled_then_the_server_is_restored() {
 }
 
 #[test]
-fn trace_5_a_restore_that_nobody_announced() {
+fn trace_5_an_unannounced_restore() {
     let mut a = actors(2);
     a.write(1, "notes/old", Some("in the backup"));
     a.run();

@@ -1,3 +1,3 @@
-//! Every rule, on the backend that lives in memory.
+//! Every rule, on the backend in memory.
 
 testkit::rule_traces!(testkit::cores::MemoryCores);

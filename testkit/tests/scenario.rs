@@ -1,4 +1,4 @@
-//! Scenarios that are told step by step, and plans that failed once.
+//! Scenarios that are given step by step, and plans that failed once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -50,7 +50,7 @@ fn fields_that_were_edited_on_both_sides_of_a_partition_are_merged() {
 }
 
 #[test]
-fn what_was_deleted_and_edited_at_once_is_decided_by_the_resolver() {
+fn a_concurrent_deletion_and_edit_are_decided_by_the_resolver() {
     let end = Scenario::new(["a", "b"])
         .resolver(Arc::new(ServerWins))
         .at(s(1))
@@ -69,7 +69,7 @@ fn what_was_deleted_and_edited_at_once_is_decided_by_the_resolver() {
 }
 
 #[test]
-fn crashes_power_failures_and_restarts_keep_what_was_acknowledged() {
+fn crashes_power_failures_and_restarts_keep_acknowledged_writes() {
     let mut scenario = Scenario::new(["a", "b", "c"]);
     for n in 0..20u64 {
         let (client, document) = (["a", "b", "c"][n as usize % 3], format!("d{n}"));
@@ -89,7 +89,7 @@ fn crashes_power_failures_and_restarts_keep_what_was_acknowledged() {
 }
 
 #[test]
-fn a_device_that_is_put_back_has_what_reached_the_server() {
+fn a_restored_device_has_the_writes_that_reached_the_server() {
     let scenario = Scenario::new(["a", "b"])
         .at(s(1))
         .write("a", "before", body(&json!(1)))

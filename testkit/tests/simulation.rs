@@ -1,4 +1,4 @@
-//! Simulated worlds, whose seeds are given by `TESTKIT_SIM=FROM..TO` or are the usual few.
+//! Simulations of the seeds in `TESTKIT_SIM=FROM..TO`, by default of a few.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -11,7 +11,7 @@ fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     from.parse().expect("a number")..to.parse().expect("a number")
 }
 
-/// What is found does not depend on it.
+/// Returns the number of threads. The findings do not depend on it.
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -32,9 +32,9 @@ fn nothing_breaks_in_a_swarm_of_faults() {
     report.assert_sound();
 }
 
-/// Replays the plan in the file that `TESTKIT_PLAN` names, and prints all that happened.
+/// Replays the plan in the file that `TESTKIT_PLAN` names, and prints all of its events.
 #[test]
-fn a_plan_that_is_named_holds() {
+fn a_plan_in_a_named_file_holds() {
     let Ok(file) = std::env::var("TESTKIT_PLAN") else { return };
     let plan = Plan::from_json(&std::fs::read_to_string(file).unwrap()).unwrap();
     let simulation = Simulation::builder().build();
@@ -43,7 +43,7 @@ fn a_plan_that_is_named_holds() {
     assert!(failure.is_none(), "{}", failure.unwrap().violation);
 }
 
-/// Without deletions, lost devices and wrong clocks the document with the newest edit is known
+/// Without deletions, lost devices and wrong clocks the newest edit of a document is known
 /// beforehand.
 #[test]
 fn the_later_write_wins() {

@@ -1,4 +1,4 @@
-//! What is in a replica and in a server, as text that names every value.
+//! The content of a replica and of a server, as text that names every value.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::{ChangesReply, ServerStorage, Visible};
 
 const COLLECTIONS: [&str; 4] = ["drafts", "inbox", "notes", "tags"];
 
-/// A short body as it is, a long one as its length and a hash.
+/// A short body as it is; a long one as its length and a hash.
 fn body(body: Option<&Body>) -> String {
     match body.map(Body::as_str) {
         None => "deleted".to_owned(),
@@ -33,7 +33,7 @@ fn state(state: Option<&DocumentState>) -> String {
     format!("{} at {revision}{author}, created {created}{erased}", body(state.body.as_ref()))
 }
 
-/// Everything that the replica holds in its scope and in its local-only collections.
+/// Lists everything that the replica stores in its scope and in its local-only collections.
 pub(crate) async fn replica(replica: &Replica) -> String {
     let mut out = String::new();
     let all = replica.state().await.unwrap();
@@ -77,7 +77,7 @@ pub(crate) async fn replica(replica: &Replica) -> String {
     out
 }
 
-/// Everything that the server holds, and what it knows of these replicas.
+/// Lists everything that the server stores, including its records of these replicas.
 pub(crate) async fn server(server: &dyn ServerStorage, replicas: &[ReplicaId]) -> String {
     let mut out = String::new();
     for scope in server.scopes(None, 100).await.unwrap() {

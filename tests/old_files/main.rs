@@ -1,5 +1,5 @@
-//! Replicas and servers that an earlier version made are read by this one, and sync with each
-//! other: `2026-11-30/README.md` says how they were made.
+//! Replicas and servers that an earlier version created can be read by this one, and sync with each
+//! other: `2026-11-30/README.md` describes how they were created.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -22,7 +22,7 @@ use twotide::{OutboxCounts, ReplicaBuilder, StorageUrl};
 
 /// The replica whose file is kept, and the other one that wrote to the server.
 const REPLICAS: [ReplicaId; 2] = [ReplicaId([0xa; 16]), ReplicaId([0xb; 16])];
-/// An identity that a file which has one does not take on.
+/// An identity that a file does not take, because it has one.
 const FRESH: ReplicaId = ReplicaId([0xc; 16]);
 const SCOPES: [&str; 2] = ["default", "team"];
 
@@ -105,7 +105,7 @@ async fn documents(replica: &Replica) -> BTreeMap<String, String> {
     all
 }
 
-/// Syncs the collections that the replica had chosen, and decides what waits for the app.
+/// Syncs the collections that the replica had chosen, and decides the waiting conflicts.
 async fn settle_what_was_chosen(builder: ReplicaBuilder) {
     let defer = resolve_with("defer", |_| Ok(Resolution::Defer));
     let replica = builder
@@ -128,7 +128,7 @@ async fn settle_what_was_chosen(builder: ReplicaBuilder) {
     replica.close().await.unwrap();
 }
 
-/// What a replica that never saw the server before pulls from it.
+/// Returns what a new replica pulls from the server.
 async fn pulled(server: &Server, scope: &str) -> BTreeMap<String, String> {
     let builder = Replica::builder().memory().transport(Arc::new(server.in_process()));
     let replica = builder.scope(scope).open().await.unwrap();
@@ -139,7 +139,7 @@ async fn pulled(server: &Server, scope: &str) -> BTreeMap<String, String> {
 }
 
 async fn settle_and_end_equal(files: Files) {
-    // Without the check that refused two edits.
+    // This server does not have the check that refused two edits.
     let server = Server::builder(files.server().await).build();
     let transport = || Arc::new(server.in_process());
     settle_what_was_chosen(files.replica().await.transport(transport())).await;

@@ -29,7 +29,7 @@ async fn open(server: &Server, path: &Path, on: ResolveOn) -> Replica {
     builder.resolver_for("notes", merge()).resolve_on("notes", on).open().await.unwrap()
 }
 
-/// The files of a replica as a crash of the process leaves them: nothing was closed.
+/// Copies the files of a replica as a crash of the process leaves them: nothing was closed.
 fn crash(from: &Path, to: &Path) {
     for part in ["", "-wal"] {
         let name = |path: &Path| format!("{}{part}", path.display());
@@ -47,11 +47,11 @@ async fn merged_after_ten_edits_a_restart_and_a_crash(on: ResolveOn) {
     sync(&ann).await;
     sync(&ben).await;
 
-    // Ann renames, takes a tag away and removes the owner.
+    // Ann renames, removes a tag and removes the owner.
     put(&ann, "x", r#"{"title":"shopping","done":false,"count":0,"tags":["b"]}"#).await;
     sync(&ann).await;
 
-    // Ben counts, offline; half way the app is restarted, and at the end it crashes.
+    // Ben counts, offline. The app is restarted half way, and crashes at the end.
     let edit = |n: u8| {
         format!(
             r#"{{"title":"list","done":true,"count":{n},"tags":["a","b","t{n}"],"owner":{{"name":"ann"}}}}"#
@@ -73,7 +73,7 @@ async fn merged_after_ten_edits_a_restart_and_a_crash(on: ResolveOn) {
     for replica in [&ben, &ann, &ben] {
         sync(replica).await;
     }
-    // Each side's changes, and nothing that was removed is back.
+    // Each side's changes are there, and nothing that was removed is back.
     let expected = r#"{"title":"shopping","done":true,"count":10,"tags":["b","t10"]}"#;
     for replica in [&ann, &ben] {
         assert_eq!(shown(replica, "x").await, expected, "{on:?}");

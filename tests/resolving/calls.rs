@@ -11,7 +11,7 @@ use super::support::faulty::Faulty;
 use super::support::{builder, server};
 use super::{Counting, delete, put, shown, sync};
 
-/// Two replicas whose calls of the resolver are counted, and the links of the first.
+/// Two replicas whose resolver calls are counted, and the link of the first one.
 struct Pair {
     ann: Replica,
     ben: Replica,
@@ -37,7 +37,7 @@ impl Pair {
         pair
     }
 
-    /// Both sync until nothing is left to tell.
+    /// Syncs both until nothing is left to exchange.
     async fn sync(&self) {
         for replica in [&self.ann, &self.ben, &self.ann] {
             sync(replica).await;
@@ -112,13 +112,13 @@ async fn an_edit_while_the_own_push_is_on_its_way_is_no_conflict() {
     let pair = Pair::new().await;
     for n in 1..5 {
         put(&pair.ann, "x", &n.to_string()).await;
-        // The server has it, and the replica does not know.
+        // The server has the push, and the replica does not know it.
         pair.link.faults.lose(usize::MAX);
         pair.ann.push().await.unwrap_err();
         assert_eq!(pair.ann.sync_state("notes", "x").await.unwrap().as_str(), "in_flight");
         put(&pair.ann, "x", &format!("{n}.5")).await;
         pair.link.faults.lose(0);
-        // Its echo may come before the answer.
+        // Its echo may arrive before the answer.
         if n % 2 == 0 {
             super::support::soon(pair.ann.pull()).await.unwrap();
         }
@@ -130,7 +130,7 @@ async fn an_edit_while_the_own_push_is_on_its_way_is_no_conflict() {
 }
 
 #[tokio::test]
-async fn who_builds_on_a_push_whose_answer_was_lost_is_in_no_conflict_with_it() {
+async fn an_edit_based_on_a_push_whose_answer_was_lost_is_no_conflict() {
     let pair = Pair::new().await;
     put(&pair.ann, "x", "1").await;
     pair.link.faults.lose(usize::MAX);
@@ -180,10 +180,10 @@ async fn replicas_that_follow_live_are_not_in_conflict_with_their_own_echoes() {
     assert_eq!(pair.calls(), 0);
 }
 
-/// Turns of random length, with edits, deletions and lost answers: whose turn it is syncs before
-/// and after, so nothing is ever concurrent. And then one pair of edits that is.
+/// Turns of random length, with edits, deletions and lost answers. The replica whose turn it is
+/// syncs before and after, so no edits are concurrent. At the end one pair of edits is.
 #[tokio::test]
-async fn in_histories_without_concurrent_edits_nobody_is_asked() {
+async fn histories_without_concurrent_edits_call_no_resolver() {
     for seed in 1..=12u64 {
         let pair = Pair::new().await;
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);

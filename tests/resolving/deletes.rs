@@ -14,7 +14,7 @@ use super::{delete, put, shown, sync};
 const BASE: &str = r#"{"n":0}"#;
 const EDIT: &str = r#"{"n":1}"#;
 
-/// Two replicas that share a document, and that policy.
+/// Two replicas that share a document and have that policy.
 async fn pair(policy: OnDelete, on: ResolveOn) -> (Replica, Replica) {
     let resolver = FieldMerge::new().on_delete(policy);
     let resolvers = Resolvers::shared(Arc::new(resolver.clone()), on);
@@ -28,7 +28,7 @@ async fn pair(policy: OnDelete, on: ResolveOn) -> (Replica, Replica) {
     (ann, ben)
 }
 
-/// Each replica has a clock of its own: which edit is the later one is sure only in different
+/// Each replica has a separate clock: which edit is later is certain only in different
 /// milliseconds.
 async fn clocks_move_on() {
     let before = System.now();
@@ -37,7 +37,7 @@ async fn clocks_move_on() {
     }
 }
 
-/// One deletes, the other edits; who does it first, and who syncs first.
+/// One replica deletes and the other one edits, in either order of writes and of syncs.
 async fn disagree(one: &Replica, other: &Replica, deletes_first: bool, syncs_first: bool) {
     if deletes_first {
         delete(one, "x").await;
@@ -63,7 +63,7 @@ async fn ends(policy: OnDelete, expected: impl Fn(bool) -> Option<&'static str>)
             disagree(&ann, &ben, deletes_first, syncs_first).await;
             let what = format!("{policy:?} {on:?} {deletes_first} {syncs_first}");
             let Some(expected) = expected(deletes_first) else {
-                // Who came second has the conflict, and sees its own side.
+                // The second replica to sync has the conflict, and shows its local side.
                 let (second, own) = if syncs_first { (&ben, EDIT) } else { (&ann, "") };
                 let waiting = second.conflicts().get("notes", "x").await.unwrap().expect(&what);
                 let bodies = [&waiting.base, &waiting.local, &waiting.remote];
@@ -81,7 +81,7 @@ async fn ends(policy: OnDelete, expected: impl Fn(bool) -> Option<&'static str>)
                 assert_eq!(shown(replica, "x").await, expected, "{what}");
                 assert_eq!(replica.sync_state("notes", "x").await.unwrap().as_str(), "synced");
             }
-            // Deleted or not, the id can be used again.
+            // Whether it was deleted or not, the id can be used again.
             put(&ann, "x", "9").await;
             for replica in [&ann, &ben] {
                 sync(replica).await;
@@ -107,6 +107,6 @@ async fn a_deletion_stands_where_deletions_are_kept() {
 }
 
 #[tokio::test]
-async fn the_app_is_asked_where_it_wants_to_be() {
+async fn the_conflict_waits_for_the_app_where_the_policy_is_to_ask() {
     ends(OnDelete::Defer, |_| None).await;
 }

@@ -1,5 +1,5 @@
-//! Conflicts through whole replicas: when a resolver is called and when it is not, what it sees,
-//! and how a deletion against an edit ends.
+//! Conflicts through whole replicas: when a resolver is called and when it is not, what it
+//! receives, and how a deletion against an edit ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use twotide::prelude::*;
 
-/// Counts how often another resolver is asked.
+/// Counts how often another resolver is called.
 #[derive(Debug)]
 struct Counting<R> {
     inner: R,
@@ -50,7 +50,7 @@ async fn delete(replica: &Replica, id: &str) {
     replica.raw("notes").unwrap().delete(id).await.unwrap();
 }
 
-/// What a replica shows; empty for nothing.
+/// Returns what a replica shows; empty for no document.
 async fn shown(replica: &Replica, id: &str) -> String {
     let found = replica.raw("notes").unwrap().get(id).await.unwrap();
     found.map(|d| d.value().as_str().to_owned()).unwrap_or_default()

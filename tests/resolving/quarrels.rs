@@ -1,5 +1,5 @@
-//! Replicas with different resolvers, and resolvers that are never content: it ends, and every
-//! conflict is counted.
+//! Replicas with different resolvers, and resolvers whose every answer is new: they converge, and
+//! every conflict is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use twotide::prelude::*;
 use super::support::{builder, server, soon};
 use super::{Counting, json, put, shown, sync};
 
-/// Makes a body that nobody has seen before.
+/// Resolves with a body that no replica has had before.
 #[derive(Debug, Default)]
 struct Restless(AtomicUsize);
 

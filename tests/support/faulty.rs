@@ -1,4 +1,4 @@
-//! A transport that fails as a test tells it to, and counts what it is asked.
+//! A transport that fails as a test requires, and counts its calls.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,35 +10,35 @@ use twotide::backend::model::{PushBatch, Reset, Verdicts};
 use twotide::backend::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
 use twotide::backend::transport::{Connection, Delivery, Transport};
 
-/// What fails from now on, and what was asked so far.
+/// The faults from now on, and the calls so far.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     connect: Mutex<Option<Error>>,
     push: Mutex<Option<Error>>,
-    /// How many answers to pushes are still to be lost, each with its link, after the server did
-    /// what was asked.
+    /// How many answers to pushes are still to be lost, each with its link, after the server has
+    /// stored the push.
     lost: AtomicUsize,
     pub(crate) connects: AtomicUsize,
     pub(crate) pushes: AtomicUsize,
 }
 
 impl Faults {
-    /// Connecting fails like that; with none it works again.
+    /// Makes connecting fail with that error; with none it succeeds again.
     pub(crate) fn connect(&self, error: Option<Error>) {
         *self.connect.lock().unwrap() = error;
     }
 
-    /// Pushing fails like that; with none it works again.
+    /// Makes pushing fail with that error; with none it succeeds again.
     pub(crate) fn push(&self, error: Option<Error>) {
         *self.push.lock().unwrap() = error;
     }
 
-    /// The next so many answers to pushes are lost.
+    /// Loses the answers to the next pushes, as many as that.
     pub(crate) fn lose(&self, answers: usize) {
         self.lost.store(answers, Ordering::SeqCst);
     }
 
-    /// How many are still to be lost.
+    /// Returns how many answers are still to be lost.
     pub(crate) fn left(&self) -> usize {
         self.lost.load(Ordering::SeqCst)
     }
@@ -49,7 +49,7 @@ impl Faults {
     }
 }
 
-/// A transport that has these faults.
+/// A transport with these faults.
 #[derive(Clone, Debug)]
 pub(crate) struct Faulty {
     inner: Arc<dyn Transport>,

@@ -1,4 +1,4 @@
-//! What the tests of the facade share.
+//! The common part of the facade's tests.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -27,7 +27,7 @@ pub(crate) fn server_with(hooks: Hooks) -> Server {
     server_with_options(hooks, ServerOptions::default())
 }
 
-/// A server in memory that lets everybody do everything.
+/// A server in memory that permits everything.
 pub(crate) fn server() -> Server {
     server_with(Hooks::default())
 }
@@ -54,7 +54,7 @@ pub(crate) fn positive_server() -> Server {
     server_with(Hooks { validate: Arc::new(Positive), ..Hooks::default() })
 }
 
-/// Everybody may do everything, until that ends.
+/// Permits everything until the access is revoked.
 #[derive(Debug, Default)]
 pub(crate) struct Revocable(pub(crate) AtomicBool);
 
@@ -72,12 +72,12 @@ pub(crate) fn builder(server: &Server, id: u8) -> ReplicaBuilder {
     Replica::builder().storage(Arc::new(storage)).transport(Arc::new(server.in_process()))
 }
 
-/// Fails a test that hangs instead of waiting for ever.
+/// Fails a test that hangs.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("this takes too long")
 }
 
-/// Lets in who has the good token, and counts who knocks.
+/// Accepts the good token, and counts the attempts.
 #[derive(Debug, Default)]
 pub(crate) struct Door {
     good: Mutex<String>,

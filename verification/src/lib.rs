@@ -1,11 +1,10 @@
-//! What only this project runs to verify itself. It is not published; authors of backends use the
-//! `testkit`.
+//! Checks with which this project verifies itself. They are not published; authors of backends use
+//! the `testkit`.
 //!
 //! - [`search`]: random plans over replicas and a server without a network, judged by oracles.
-//! - `model` (feature `model`): every order of everything that can happen to two replicas, within
-//!   bounds.
+//! - `model` (feature `model`): every order of all events of two replicas, within bounds.
 //! - [`drive`]: the real driver, codec and server on paused time, with links that fail.
-//! - [`fuzz`]: what must hold of every decoder and of sequences of messages, as functions of bytes.
+//! - [`fuzz`]: promises of every decoder and of sequences of messages, as functions of bytes.
 //! - `vfs` (feature `vfs`): a disk in memory under real SQLite, which loses power, fails and is
 //!   full.
 //! - `planted` (feature `planted`): which oracle detects which planted fault. It compiles only in

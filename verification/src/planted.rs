@@ -12,7 +12,7 @@ use crate::search::{self, Mix};
 use testkit::cores::MemoryCores;
 use testkit::sim::{Builder, Plan};
 
-/// The number of runs in which further oracles may detect a mutant.
+/// The number of runs, from the first that failed, whose detecting oracles are collected.
 const TOLD: u64 = 5;
 
 /// The result for a mutant.

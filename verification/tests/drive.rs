@@ -1,4 +1,4 @@
-//! The real driver, codec and server on paused time, with links that misbehave.
+//! The real driver, codec and server on paused time, with faulty links.
 //!
 //! `TESTKIT_DRIVE=0..1000` runs these seeds.
 
@@ -21,7 +21,7 @@ fn run(drive: Drive) -> Outcome {
 }
 
 #[test]
-fn whatever_the_links_do_all_agree_in_the_end_and_nothing_acknowledged_is_lost() {
+fn replicas_converge_and_lose_no_acknowledged_write_over_faulty_links() {
     let (mut faults, mut millis, mut writes) = (BTreeMap::new(), 0, 0);
     for seed in seeds() {
         let outcome = run(Drive::new(seed));
@@ -53,14 +53,14 @@ fn whatever_the_links_do_all_agree_in_the_end_and_nothing_acknowledged_is_lost()
 }
 
 #[test]
-fn without_faults_there_are_none() {
+fn a_run_without_faults_has_none() {
     let outcome = run(Drive { faults: false, ..Drive::new(1) });
     assert_eq!(outcome.broken, Vec::<String>::new());
     assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
 }
 
 #[test]
-fn the_same_seed_says_the_same_frame_by_frame() {
+fn runs_of_the_same_seed_are_equal_frame_by_frame() {
     let (one, two) = (run(Drive::new(3)), run(Drive::new(3)));
     let differs = one.trace.iter().zip(&two.trace).find(|(a, b)| a != b);
     assert_eq!(differs, None);

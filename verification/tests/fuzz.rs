@@ -1,4 +1,4 @@
-//! Every check of `verification::fuzz`, on good input and on what damage makes of it; and on what
+//! Every check of `verification::fuzz`, on good input, on damaged input, and on the input that
 //! fuzzing found.
 //!
 //! `TESTKIT_FUZZ=1000000` tries that many inputs for each check.
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use verification::fuzz::{self, CHECKS, Damage, Target};
 
-/// How many damaged inputs each check is given.
+/// Returns how many damaged inputs each check gets.
 fn rounds() -> usize {
     std::env::var("TESTKIT_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
 }
@@ -21,7 +21,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Good input for a check.
+/// Returns good input for a check.
 fn samples(target: &Target) -> Vec<Vec<u8>> {
     let mut samples = (target.samples)();
     let vectors = fuzz::golden(&root().join("spec/vectors")).unwrap();
@@ -34,7 +34,7 @@ fn samples(target: &Target) -> Vec<Vec<u8>> {
     samples
 }
 
-/// What fuzzing found, in `fuzz/regressions/CHECK`.
+/// Returns the inputs that fuzzing found, in `fuzz/regressions/CHECK`.
 fn regressions(check: &str) -> Vec<(String, Vec<u8>)> {
     let folder = root().join("fuzz/regressions").join(check);
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
@@ -42,7 +42,7 @@ fn regressions(check: &str) -> Vec<(String, Vec<u8>)> {
     paths.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
 }
 
-/// Runs a check, and shows the input that it failed with: a panic alone would not.
+/// Runs a check, and prints the input if it fails: a panic alone would not.
 fn run(target: &Target, from: &str, bytes: &[u8]) {
     let held = catch_unwind(|| (target.check)(bytes)).is_ok();
     let escaped = || bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
@@ -64,7 +64,7 @@ fn every_check_holds_for_good_input_and_for_damaged_input() {
 }
 
 #[test]
-fn what_fuzzing_found_once_is_not_found_again() {
+fn regressions_of_fuzzing_hold() {
     for target in CHECKS {
         for (path, bytes) in regressions(target.name) {
             run(target, &path, &bytes);
@@ -72,14 +72,14 @@ fn what_fuzzing_found_once_is_not_found_again() {
     }
 }
 
-/// On time that is paused, as the checks of links need it.
+/// Runs a check on paused time, which the checks of links need.
 fn paused(check: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().unwrap().block_on(check);
 }
 
 #[test]
-fn both_ends_of_a_link_hold_whatever_frames_come() {
+fn both_ends_of_a_link_hold_for_any_frames() {
     let good = fuzz::frames_of_links();
     let good: Vec<&[u8]> = good.iter().map(Vec::as_slice).collect();
     let damaged = Damage::new(2, &good).take(rounds());

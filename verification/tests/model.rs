@@ -1,10 +1,10 @@
 //! The model check. `TESTKIT_MODEL=10000` explores about that many states of each case,
-//! `TESTKIT_MODEL=all` every one; `TESTKIT_MODEL_CASE=engines` only looks at cases with such a
-//! name, `TESTKIT_MUTANT` at that rule.
+//! `TESTKIT_MODEL=all` every state; `TESTKIT_MODEL_CASE=engines` selects the cases with that word
+//! in their names, `TESTKIT_MUTANT` the rule.
 
 use verification::model::cases;
 
-/// How many states of each case are explored; none for all.
+/// Returns how many states of each case are explored; none for all.
 fn most() -> Option<usize> {
     let usual = if cfg!(debug_assertions) { 200 } else { 100_000 };
     match std::env::var("TESTKIT_MODEL") {
@@ -15,7 +15,7 @@ fn most() -> Option<usize> {
 }
 
 #[test]
-fn nothing_that_can_happen_breaks_a_promise() {
+fn no_explored_state_breaks_a_promise() {
     let only = std::env::var("TESTKIT_MODEL_CASE").unwrap_or_default();
     let (most, mut total) = (most(), 0);
     for case in cases().into_iter().filter(|case| case.name.contains(&only)) {
@@ -30,7 +30,7 @@ fn nothing_that_can_happen_breaks_a_promise() {
     assert!(cfg!(debug_assertions) || !is_usual || total >= 1_000_000, "only {total} states");
 }
 
-/// What each rule is good for: without it the shortest counter-example is told.
+/// Shows why each rule is needed: without it there is a counter-example, which is printed.
 #[cfg(feature = "planted")]
 #[test]
 fn every_rule_taken_away_gives_a_counter_example() {

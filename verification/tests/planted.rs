@@ -1,9 +1,9 @@
-//! Every mutant is noticed, and every oracle notices one.
+//! Every mutant is detected, and every oracle detects one.
 //!
 //! The plans in `regressions/mutant-NAME.plan.json` show one mutant each, in milliseconds. The
-//! search for such plans takes long: `TESTKIT_MUTANT_SEEDS` says how many seeds each mutant may
-//! take, and without it the search looks at one mutant only; `TESTKIT_MUTANT` says at which; with
-//! `UPDATE_PLANS` it writes the plans.
+//! search for such plans takes long: `TESTKIT_MUTANT_SEEDS` sets how many seeds each mutant may
+//! take, and without it only one mutant is searched for. `TESTKIT_MUTANT` selects one mutant; with
+//! `UPDATE_PLANS` the plans are written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -40,7 +40,7 @@ fn the_plan_of_each_mutant_fails_with_it() {
     println!("{count} of {} mutants have a plan; {SHOWN_ELSEWHERE:?}", Mutant::ALL.len());
 }
 
-/// The mutants that no plan can show, because another layer makes up for them, and what shows each.
+/// The mutants that no plan can show, because another layer compensates, and what detects each.
 const SHOWN_ELSEWHERE: [(Mutant, &str); 4] = [
     (Mutant::AnyVerdictSettles, "the trace below"),
     (Mutant::PositionKeptAfterRestore, "the model check"),
@@ -55,7 +55,7 @@ fn a_trace_shows_that_any_verdict_settles() {
 }
 
 #[test]
-fn every_mutant_is_noticed_and_every_oracle_notices_one() {
+fn every_mutant_is_detected_and_every_oracle_detects_one() {
     let Ok(most) = std::env::var("TESTKIT_MUTANT_SEEDS") else {
         let fallen = run_all(&Simulation::builder(), &[Mutant::EditOverwritten], &(0..20), tell);
         return assert!(fallen[0].oracle.is_some());
@@ -73,7 +73,7 @@ fn every_mutant_is_noticed_and_every_oracle_notices_one() {
             }
         }
     }
-    // What no seed finds may have a plan that was written by hand, which the test above replays.
+    // A mutant that no seed detects may have a plan written by hand, which the test above replays.
     let is_alive = |f: &&Fallen| f.oracle.is_none() && !plan_of(f.mutant).exists();
     let alive: Vec<_> = fallen.iter().filter(is_alive).map(|f| f.mutant).collect();
     assert!(alive.is_empty(), "{alive:?}");
@@ -83,7 +83,7 @@ fn every_mutant_is_noticed_and_every_oracle_notices_one() {
     }
 }
 
-/// Nine in ten within 300 seeds, and half of the shrunk plans with six actions at the most.
+/// Requires nine in ten within 300 seeds, and half of the shrunk plans with at most six actions.
 fn look_at_bars(fallen: &[Fallen]) {
     let quick = fallen.iter().filter(|f| f.seeds <= 300).count();
     let mut lengths: Vec<usize> = fallen.iter().filter_map(|f| f.actions).collect();

@@ -1,4 +1,4 @@
-//! The search, on the backend that lives in memory. `TESTKIT_SEEDS=from..to` runs other seeds.
+//! The search, on the backend in memory. `TESTKIT_SEEDS=from..to` runs other seeds.
 
 use testkit::cores::MemoryCores;
 use verification::search::{Mix, explore};

@@ -1,4 +1,4 @@
-//! Runs Twotide and what is underneath it in turn, and prints the ratios.
+//! Measures Twotide and its raw baselines in turn, and prints the ratios.
 //!
 //! ```sh
 //! cargo run --release -p benches --bin report -- --quick

@@ -1,4 +1,4 @@
-//! The least that a broadcaster can do: one frame that is encoded once, written to every socket in
+//! The least work of a broadcaster: one frame that is encoded once, and written to every socket in
 //! turn.
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::Asked;
 use crate::Outcome;
 use crate::raw::frame;
 
-/// Writes a frame to every socket, as often as that.
+/// Writes a frame to every socket, `times` times.
 ///
 /// # Errors
 /// As the sockets.

@@ -16,7 +16,7 @@ use super::Asked;
 use crate::Outcome;
 use crate::server::{Way, transport};
 
-/// Connections that are made at a time.
+/// The number of connections that are opened at a time.
 const AT_A_TIME: usize = 50;
 /// How long to wait until all clients have received what was sent.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,6 +1,6 @@
-//! Other processes of a measurement: this program again, told what to be.
+//! Other processes of a measurement: this program again, with arguments that select the role.
 //!
-//! A child says one line when it is ready, and then answers each line that it is told with one.
+//! A child prints one line when it is ready, and then answers each line of its input with one line.
 
 mod broadcast;
 pub use broadcast::broadcast;
@@ -25,7 +25,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts a child; what it said when it was ready.
+    /// Starts a child. Returns it with the line that it printed when it was ready.
     ///
     /// # Errors
     /// If it does not start, or ends.
@@ -45,7 +45,7 @@ impl Child {
         Ok((child, ready))
     }
 
-    /// What it says next.
+    /// Returns the next line that the child prints.
     ///
     /// # Errors
     /// If it ends.
@@ -54,7 +54,7 @@ impl Child {
         line.ok_or_else(|| format!("the process `{}` ended too early", self.what).into())
     }
 
-    /// Tells it something; what it answers.
+    /// Sends a line to the child, and returns its answer.
     ///
     /// # Errors
     /// If it ends.
@@ -63,7 +63,7 @@ impl Child {
         self.hear().await
     }
 
-    /// As [`ask`](Self::ask), for what is answered with a number.
+    /// Like [`ask`](Self::ask), for an answer that is a number.
     ///
     /// # Errors
     /// If it ends, or answers something else.
@@ -77,7 +77,7 @@ impl Child {
 pub struct Asked(Lines<BufReader<tokio::io::Stdin>>);
 
 impl Asked {
-    /// Says that the child is ready.
+    /// Prints that the child is ready.
     #[must_use]
     pub fn ready(with: impl std::fmt::Display) -> Self {
         println!("{with}");
@@ -96,7 +96,7 @@ impl Asked {
     /// whether the line was one of them.
     ///
     /// # Errors
-    /// If the operating system does not tell.
+    /// If the operating system does not report it.
     pub fn answer_of_process(&self, line: &str) -> Outcome<bool> {
         match line {
             "cpu" => self.answer(meter::cpu().as_nanos()),
@@ -106,16 +106,16 @@ impl Asked {
         Ok(true)
     }
 
-    /// Answers.
+    /// Prints an answer.
     pub fn answer(&self, with: impl std::fmt::Display) {
         println!("{with}");
     }
 }
 
-/// Is the child that the words say.
+/// Runs the child that the arguments select.
 ///
 /// # Errors
-/// Whatever fails underneath.
+/// The errors of the child.
 pub async fn run(words: &[String]) -> Outcome {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {

@@ -1,4 +1,4 @@
-//! Replicas in a process of their own, which tell how much memory they took.
+//! Replicas in a separate process, which report how much memory they used.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn open(file: &Path) -> Outcome<Arc<dyn Storage>> {
     Ok(Arc::new(open_replica(&SqliteConfig::new(file), ReplicaId([8; 16]))?))
 }
 
-/// Pulls everything; says by how many bytes the peak is above the start.
+/// Pulls everything. Prints by how many bytes the peak is above the start.
 pub(super) async fn pull(address: SocketAddr, file: &Path) -> Outcome {
     let start = meter::resident()?;
     let transport = transport(address, Way::WebSocket)?;
@@ -30,7 +30,7 @@ pub(super) async fn pull(address: SocketAddr, file: &Path) -> Outcome {
     Ok(replica.close().await?)
 }
 
-/// Writes documents into the outbox; says the same.
+/// Writes documents into the outbox. Prints the same.
 pub(super) async fn write(file: &Path, count: usize) -> Outcome {
     let start = meter::resident()?;
     let (storage, collection) = (open(file)?, collection()?);
@@ -48,7 +48,7 @@ pub(super) async fn write(file: &Path, count: usize) -> Outcome {
     Ok(storage.close().await?)
 }
 
-/// Pushes the first [`PUSHED`] documents of an outbox; says the same.
+/// Pushes the first [`PUSHED`] documents of an outbox. Prints the same.
 pub(super) async fn push(address: SocketAddr, file: &Path) -> Outcome {
     let start = meter::resident()?;
     let transport = transport(address, Way::WebSocket)?;

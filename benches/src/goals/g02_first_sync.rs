@@ -10,7 +10,7 @@ use crate::setup::sqlite_storage;
 use crate::{Outcome, raw};
 
 const DOCUMENTS: usize = 1_000_000;
-/// The smaller sizes are for the curve alone.
+/// The smaller sizes are only for the curve.
 const SIZES: [usize; 3] = [10_000, 100_000, DOCUMENTS];
 
 pub(super) async fn measure(bench: &mut Bench) -> Outcome {

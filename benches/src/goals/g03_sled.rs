@@ -15,7 +15,7 @@ use crate::{Outcome, raw};
 
 const DOCUMENTS: usize = 100_000;
 
-/// What it costs sled to take the same documents in.
+/// Measures what storing the same documents costs sled itself.
 fn raw(bench: &mut Bench, rows: &[RawDocument]) -> Outcome<Cost> {
     let path = bench.path(".raw.sled");
     let db = sled::open(&path)?;
@@ -23,7 +23,7 @@ fn raw(bench: &mut Bench, rows: &[RawDocument]) -> Outcome<Cost> {
     for chunk in rows.chunks(CHUNK) {
         let mut batch = sled::Batch::default();
         for row in chunk {
-            // What else a replica keeps of a document is 40 bytes.
+            // A replica stores 40 more bytes of each document.
             let mut value = Vec::with_capacity(40 + row.body.len());
             value.extend_from_slice(&row.stamp.to_le_bytes());
             value.extend_from_slice(&[0; 32]);

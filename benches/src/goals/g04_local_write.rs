@@ -1,5 +1,5 @@
 //! Goal 4: local writes with their entries in the outbox, against rusqlite inserting the same rows
-//! without; and what several writers gain by sharing commits, each durable before it is
+//! without them; and what several writers gain by sharing commits, each durable before it is
 //! acknowledged.
 
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::raw::{RawDocument, RawSqlite, Sync};
 use crate::setup::{environment, sqlite_storage};
 use crate::{Outcome, raw};
 
-/// Documents to a transaction, and transactions.
+/// The documents in a transaction, and the number of transactions.
 const SINGLE: (usize, usize) = (1, 2_000);
 const BATCHED: (usize, usize) = (1_000, 30);
 
-/// Transactions that insert the first documents.
+/// Returns transactions that insert the first documents.
 pub(super) fn transactions(each: usize, count: usize) -> Outcome<Vec<LocalTransaction>> {
     let collection = collection()?;
     let write = |n| -> Outcome<LocalWrite> {
@@ -35,7 +35,7 @@ pub(super) fn transactions(each: usize, count: usize) -> Outcome<Vec<LocalTransa
     (0..count).map(transaction).collect()
 }
 
-/// One writer that writes them one after the other.
+/// Measures one writer that writes the transactions one after the other.
 async fn write(bench: &Bench, transactions: Vec<LocalTransaction>) -> Outcome<Cost> {
     let storage = sqlite_storage(bench.folder.path())?;
     let environment = environment();
@@ -61,7 +61,7 @@ fn insert(bench: &mut Bench, rows: &[RawDocument], each: usize) -> Outcome<Cost>
     Ok(cost)
 }
 
-/// Writes a second by that many writers at a time.
+/// Returns the writes per second of that many concurrent writers.
 async fn writers(bench: &Bench, writers: usize) -> Outcome<f64> {
     let storage: Arc<dyn Storage> = sqlite_storage(bench.folder.path())?;
     let each = (4_000 / writers).clamp(60, 400);

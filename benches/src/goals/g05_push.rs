@@ -1,6 +1,6 @@
 //! Goal 5: a push of 10,000 documents from SQLite over WebSocket into SQLite, against rusqlite
-//! doing the three transactions of each batch: the batch is noted, the server appends it, it is
-//! settled.
+//! running the three transactions of each batch: record the batch, append it on the server, settle
+//! it.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ const LOG: &str = "CREATE TABLE log (pk INTEGER PRIMARY KEY, scope_id INTEGER NO
     CREATE UNIQUE INDEX log_position ON log (scope_id, seq);
     CREATE UNIQUE INDEX log_document ON log (collection_id, id);";
 
-/// The three transactions of each batch.
+/// Runs the three transactions of each batch.
 fn raw(bench: &mut Bench, rows: &[RawDocument]) -> Outcome<Cost> {
     let (path, server_path) = (bench.path(".raw.db"), bench.path(".raw.db"));
     let mut replica = RawSqlite::open(&path, Sync::Full)?;

@@ -1,6 +1,6 @@
-//! Goal 6: from a write on one replica until another one shows it, against three commits of
-//! rusqlite that are synced (the write, the batch, the server's) and one round trip over loopback.
-//! And the same while many others listen.
+//! Goal 6: the time from a write on one replica until another one shows it, against three commits
+//! of rusqlite that are synced (the write, the batch, the server's) and one round trip over
+//! loopback; and the same while many other clients listen.
 
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ use crate::raw::{self, RawSqlite, Sync, frame};
 use crate::server::{Listening, Way};
 use crate::setup::{environment, replica_over, sqlite_storage};
 
-/// Writes of which a round takes the median.
+/// A round takes the median of this many writes.
 const WRITES: usize = 41;
 const CLIENTS: usize = 1_000;
 
-/// The files and the socket underneath.
+/// The files and the socket of the baseline.
 struct Underneath {
     files: [RawSqlite; 3],
     rows: std::vec::IntoIter<raw::RawDocument>,
@@ -52,7 +52,7 @@ impl Underneath {
         Ok(Self { files, rows, socket })
     }
 
-    /// Three commits and a round trip.
+    /// Runs three commits and a round trip.
     async fn once(&mut self) -> Outcome<Duration> {
         let row = self.rows.next().ok_or("there are no more rows")?;
         let mut buffer = [0; 512];
@@ -132,7 +132,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Outcome {
     let server = Listening::sqlite(&path).await?;
     let mut underneath = Underneath::start(bench).await?;
     let mut pair = Pair::start(bench, &server, WRITES * bench.rounds() * 2 + 2).await?;
-    // What is done for the first time is slower.
+    // The first write is slower.
     pair.once().await?;
     let mut rounds = Vec::new();
     for _ in 0..bench.rounds() {

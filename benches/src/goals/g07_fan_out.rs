@@ -1,6 +1,6 @@
 //! Goal 7: one change to many clients, against a broadcaster that writes one frame, encoded once,
-//! to every socket in turn. The measure is the processor time of the server; the clients are in a
-//! process of their own.
+//! to every socket in turn. The measure is the processor time of the server; the clients run in a
+//! separate process.
 
 use sync_core::storage::Storage;
 
@@ -12,7 +12,7 @@ use crate::measure::{Aim, Bench};
 use crate::server::{Way, transport};
 use crate::setup::{environment, memory_storage, replica_over};
 
-/// Changes that are sent one by one in a round, and together in a burst.
+/// Changes of a round that are sent one by one; and changes that are sent together in a burst.
 const CHANGES: usize = 20;
 const BURST: usize = 200;
 /// A chunk with one document, and the frame around it.
@@ -127,8 +127,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Outcome {
     Ok(())
 }
 
-/// Memory of the server for each connection that is open and silent, in processes that have seen no
-/// other.
+/// Measures the server's memory for each open and silent connection, in new processes.
 async fn memory(bench: &mut Bench, ours: f64, raw: f64, clients: usize) -> Outcome {
     let mut rounds = vec![(ours - raw) / 1024.0];
     while rounds.len() < bench.rounds() {

@@ -1,6 +1,6 @@
-//! Goal 8: how much memory a replica takes above its start, in a process of its own, beside the
-//! pages that SQLite keeps; that it is the same however much data there is, and however much waits
-//! to be pushed.
+//! Goal 8: how much memory a replica uses above its start, in a separate process, beside the pages
+//! that SQLite caches; and that it does not depend on how much data there is, or how much waits to
+//! be pushed.
 
 use std::path::Path;
 
@@ -16,17 +16,17 @@ use crate::server::{Listening, fill};
 
 const FEW: usize = 10_000;
 const MANY: usize = 1_000_000;
-/// Documents of a long outbox that are pushed in a round.
+/// The documents of a long outbox that a round pushes.
 pub(crate) const PUSHED: usize = 20_000;
 
 const MB: f64 = 1e6;
 
-/// What a child says of its peak, in megabytes, less the pages of its file that SQLite may keep for
-/// the writer.
+/// Returns the peak that a child reports, in megabytes, without the pages of its file that SQLite
+/// may cache for the writer.
 async fn above_start(words: &[&str], file: &Path) -> Outcome<f64> {
     let (_child, peak) = Child::start(words).await?;
     let cache = u64::from(SqliteConfig::new(file).cache_kib) << 10;
-    // The file may still be in its log.
+    // The data may still be in the write-ahead log.
     let log = std::fs::metadata(file.with_extension("db-wal")).map_or(0, |m| m.len());
     let pages = (std::fs::metadata(file)?.len() + log).min(cache);
     Ok((peak.parse::<f64>()? - pages as f64) / MB)

@@ -1,5 +1,5 @@
-//! Goal 9: what does not grow with the data: processor time per document of a first sync, a sync
-//! without news, and opening a replica.
+//! Goal 9: costs that do not grow with the data: processor time per document of a first sync, a
+//! sync without news, and opening a replica.
 
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,13 @@ use crate::setup::{replica_over, sqlite_storage};
 const FEW: usize = 10_000;
 const MANY: usize = 1_000_000;
 const SIZES: [usize; 3] = [FEW, 100_000, MANY];
-/// Syncs without news in a round.
+/// The syncs without news in a round.
 const SYNCS: usize = 200;
-/// Times that a replica is opened in a round.
+/// How many times a round opens a replica.
 const OPENED: usize = 15;
 
-/// Processor time of both sides for each document, in microseconds. A small pull is repeated, to be
-/// seen.
+/// Returns the processor time of both sides for each document, in microseconds. A small pull is
+/// repeated, so that its time is measurable.
 async fn per_document(bench: &Bench, server: &Listening, documents: usize) -> Outcome<f64> {
     let times = (50_000 / documents).max(1);
     let mut all = 0.0;
@@ -54,7 +54,7 @@ async fn first_sync(bench: &mut Bench, servers: &[Listening]) -> Outcome {
     Ok(())
 }
 
-/// What a server uses for a sync without news over a connection that is open.
+/// Measures the server's cost of a sync without news over an open connection.
 async fn without_news(bench: &mut Bench) -> Outcome {
     let path = fill(bench, Order::Ordered, FEW).await?;
     let storage = format!("sqlite:{}", path.display());

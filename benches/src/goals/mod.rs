@@ -1,4 +1,4 @@
-//! The goals: one file for each, with the raw baseline beside what is ours.
+//! The goals: one file for each, with the raw baseline beside the measurement of Twotide.
 
 mod g01_pull;
 mod g02_first_sync;
@@ -31,20 +31,20 @@ pub enum Goal {
     LocalWrite,
     /// Pushes.
     Push,
-    /// From one replica to another.
+    /// From one replica to another one.
     Latency,
-    /// From one to many.
+    /// From one replica to many.
     FanOut,
     /// Memory.
     Memory,
-    /// What does not grow with the data.
+    /// Costs that do not grow with the data.
     Scale,
-    /// What is left without a database and a network.
+    /// The costs without a database and a network.
     Engine,
 }
 
 impl Goal {
-    /// All of them, in order.
+    /// All goals, in order.
     pub const ALL: [Self; 10] = [
         Self::Pull,
         Self::FirstSync,
@@ -58,13 +58,13 @@ impl Goal {
         Self::Engine,
     ];
 
-    /// Its number, from 1.
+    /// Returns the goal's number, from 1.
     #[must_use]
     pub fn number(self) -> usize {
         self as usize + 1
     }
 
-    /// What it is about.
+    /// Returns the goal's subject.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -81,10 +81,10 @@ impl Goal {
         }
     }
 
-    /// Measures it.
+    /// Measures the goal.
     ///
     /// # Errors
-    /// Whatever fails underneath.
+    /// The errors of the measurement.
     pub async fn measure(self, bench: &mut Bench) -> Outcome {
         match self {
             Self::Pull => g01_pull::measure(bench).await,

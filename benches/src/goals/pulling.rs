@@ -1,4 +1,4 @@
-//! A pull by an empty replica, and the same rows by rusqlite alone.
+//! A pull by an empty replica, and an insertion of the same rows by rusqlite alone.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::raw::{RawDocument, RawSqlite, Sync};
 use crate::setup::replica_over;
 use crate::{Outcome, measure::Bench};
 
-/// Documents to a chunk, and to a transaction of the baseline.
+/// The documents in a chunk, and in a transaction of the baseline.
 pub(crate) const CHUNK: usize = 1_000;
 
-/// What it costs an empty replica in that storage to pull everything.
+/// Measures a pull of everything by an empty replica with that storage.
 pub(super) async fn pull(
     transport: Arc<dyn Transport>,
     storage: Arc<dyn Storage>,
@@ -32,7 +32,7 @@ pub(super) async fn pull(
     Ok(cost)
 }
 
-/// What it costs rusqlite to insert the same rows, a chunk to a transaction.
+/// Measures an insertion of the same rows by rusqlite, a chunk to a transaction.
 pub(super) fn insert(bench: &mut Bench, rows: &[RawDocument]) -> Outcome<Cost> {
     let path = bench.path(".raw.db");
     let mut raw = RawSqlite::open(&path, Sync::Normal)?;

@@ -1,4 +1,4 @@
-//! One page that needs nothing else: bars for the figures, curves for what grows.
+//! One self-contained page: bars for the figures, curves for their growth.
 
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The page.
+/// Returns the page.
 #[must_use]
 pub fn page(bench: &Bench) -> String {
     let mut out = String::new();
@@ -95,7 +95,8 @@ fn bar(out: &mut String, row: &Row) {
     );
 }
 
-/// Documents to the right, each step ten times the one before it; the figure upwards, from 0.
+/// Draws documents to the right, each step ten times the one before it, and the figure upwards,
+/// from 0.
 fn curve(out: &mut String, curve: &Curve) {
     const WIDTH: f64 = 760.0;
     const HEIGHT: f64 = 240.0;

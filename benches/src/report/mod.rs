@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The measurements, for readers and for programs.
 
 mod html;
 mod table;
@@ -29,7 +29,7 @@ pub fn write_html(path: &Path, bench: &Bench) -> Outcome {
     Ok(std::fs::write(path, page(bench))?)
 }
 
-/// A figure with as many digits as it is worth.
+/// Formats a figure with the digits that are significant.
 fn shown(figure: f64) -> String {
     let size = figure.abs();
     if !figure.is_finite() {

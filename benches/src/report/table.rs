@@ -1,9 +1,9 @@
-//! The table on the screen.
+//! The table for a terminal.
 
 use super::shown;
 use crate::measure::{Better, Row};
 
-/// The rows as a table, for a terminal.
+/// Returns the rows as a table, for a terminal.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
     let mut lines =

@@ -6,7 +6,7 @@ use super::{Actors, Content, Parcel};
 use crate::cores::MemoryCores;
 
 impl Actors<MemoryCores> {
-    /// Copies the actors, with a world of their own.
+    /// Copies the actors, with a separate world.
     #[doc(hidden)]
     pub fn copy(&self) -> Self {
         Self {

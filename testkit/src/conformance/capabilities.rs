@@ -4,7 +4,6 @@ use super::run::{Outcome, Skipped};
 
 /// Capabilities of a harness beside opening a storage. A case that needs more is skipped, counted
 /// and printed.
-/// printed.
 ///
 /// ```
 /// use testkit::conformance::Capabilities;
@@ -14,7 +13,7 @@ use super::run::{Outcome, Skipped};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Whether data is there again after closing and opening.
+    /// Whether data survives closing and opening.
     pub durable: bool,
     /// Whether the harness can crash a storage, and open what is left.
     pub crash: bool,

@@ -89,7 +89,7 @@ macro_rules! __conformance_fault_enum {
         }
 
         impl $name {
-            /// All of them.
+            /// All faults.
             pub const ALL: &[Self] = &[$(Self::$fault),*];
 
             /// Returns the name of the case that detects it.

@@ -10,10 +10,10 @@
 //! # How to prove a backend
 //!
 //! Write a harness: a fresh [`Place`] (a folder, a database, a map) and a way to open it. Declare
-//! what else it can do ([`Capabilities`]), and implement the methods that go with it. In a test
-//! file of the backend's crate call the macros, each in a module of its own, because cases of
-//! different suites may share a name. Every case becomes a `#[test]` that makes a harness by the
-//! given expression, runs on a runtime of its own, and is bounded in time.
+//! its other [`Capabilities`], and implement the methods that belong to them. In a test file of the
+//! backend's crate call the macros, each in a separate module, because cases of different suites
+//! may share a name. Every case becomes a `#[test]` that makes a harness by the given expression,
+//! runs on a separate runtime, and is bounded in time.
 //!
 //! This is a complete example for a map in memory that outlives the storage over it, so that it can
 //! be closed and crashed:
@@ -93,18 +93,18 @@
 //!
 //! # What a crash is
 //!
-//! A crash leaves what a process leaves that is killed between two calls: everything that reached
-//! the operating system. That proves that acknowledged changes were handed over, in whole
+//! A crash leaves what a process that is killed between two calls leaves: everything that reached
+//! the operating system. That proves that acknowledged changes were passed on, in whole
 //! transactions. It does not prove anything about a power failure: that needs a disk that loses
 //! unsynced data, or a machine that is switched off.
 //!
 //! # Fault injection
 //!
-//! A suite that passes says little unless it fails on what is broken. Each fault
+//! A suite proves little unless it fails on a broken backend. Each fault
 //! ([`storage::StorageFault`], [`server::ServerStorageFault`], [`resolver::ResolverFault`]) is a
 //! bug that a real project shipped, built into the backend from outside, and names the case that
 //! detects it. The macros with `fault_injection` in their name demand that this case passes on the
-//! backend and fails on the broken one. What it failed with is on the test's standard output.
+//! backend and fails on the broken one. The failure is printed to the test's standard output.
 
 mod capabilities;
 mod faults;

@@ -1,4 +1,4 @@
-//! What the harnesses of both kinds of storage can do beside opening one.
+//! The capabilities of the harnesses of both kinds of storage.
 
 use async_trait::async_trait;
 use sync_core::error::{Error, ErrorKind, Result};
@@ -11,14 +11,14 @@ use super::Capabilities;
 /// A harness that can only open has an empty implementation.
 #[async_trait]
 pub trait Place: Send + Sync + 'static {
-    /// Returns what the harness can do.
+    /// Returns the capabilities of the harness.
     fn capabilities(&self) -> Capabilities {
         Capabilities::none()
     }
 
-    /// Leaves behind what a process that is killed now would leave: the place is opened with that
-    /// the next time. No call to the storage runs meanwhile. For files a copy of them is enough:
-    /// the old storage continues beside the copy, and is ignored.
+    /// Leaves in the place what a process that is killed now would leave. The next opening finds
+    /// that. No call to the storage runs meanwhile. For files a copy of them is enough: the old
+    /// storage continues beside the copy, and is ignored.
     async fn crash(&self) -> Result<()> {
         Err(cannot("crash"))
     }

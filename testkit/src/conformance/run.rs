@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The harness cannot do what the case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Skipped(
-    /// The missing capability, as words for people: "a disk that can be full".
+    /// The missing capability in words, such as "a disk that can be full".
     pub &'static str,
 );
 
@@ -40,7 +40,7 @@ impl<H> fmt::Debug for Case<H> {
 
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs one case as a test: on a runtime of its own, within a bound of time. A skipped case is
+/// Runs one case as a test: on a separate runtime, within a bound of time. A skipped case is
 /// counted, and printed to standard error whether or not the test's output is shown.
 ///
 /// # Panics
@@ -56,8 +56,7 @@ pub fn run(name: &str, case: impl Future<Output = Outcome>) -> Outcome {
     outcome
 }
 
-/// Runs one case as [`run`] does, and returns its result or its failure. Nothing is printed, and
-/// nothing is counted.
+/// Runs one case as [`run`] does, and returns its result or its failure. Prints and counts nothing.
 ///
 /// # Errors
 /// The message of the failure.
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_an_answer() {
+    fn a_failure_is_returned_as_its_message() {
         let failed = attempt("fails", async { panic!("because {}", 1) });
         assert_eq!(failed, Err("because 1".to_owned()));
         assert_eq!(attempt("passes", async { Ok(()) }), Ok(Ok(())));

@@ -77,10 +77,9 @@ pub enum Way {
 pub enum Ending {
     /// With RST: reads and writes fail at once, and bytes in transit are lost, as when a process is
     /// killed.
-    /// process that was killed.
     #[default]
     Reset,
-    /// With FIN: readers see an end, as when a gateway closes an idle connection.
+    /// With FIN: readers reach an end, as when a gateway closes an idle connection.
     Finish,
 }
 
@@ -122,7 +121,7 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Behaviour {
-    /// Whether new connections are accepted and cut at once, before the server sees them.
+    /// Whether new connections are accepted and cut at once, before they reach the server.
     pub refuse: bool,
     /// The age at which a connection is cut. Older ones are cut at once.
     pub cut_after: Option<Duration>,
@@ -166,7 +165,7 @@ pub struct Counters {
     pub to_client: u64,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct Shared {
     behaviour: watch::Sender<Behaviour>,
@@ -305,7 +304,7 @@ impl Drop for TcpProxy {
 }
 
 /// Makes a socket with small buffers: bytes in the operating system's buffers are not delivered
-/// either, and the proxy does not see them.
+/// either, and the proxy does not observe them.
 fn socket() -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(BUFFER as u32)?;

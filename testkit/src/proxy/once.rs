@@ -24,7 +24,7 @@ pub enum Once {
     /// again.
     Stall,
     /// From this byte on the connection is half-open: bytes of either side are read and never
-    /// delivered, and neither side sees an end. Other connections pass.
+    /// delivered, and neither side observes an end. Other connections pass.
     Silence,
 }
 
@@ -51,7 +51,7 @@ impl Trap {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Counts so many bytes; returns the fault that occurs among them, and at which.
+    /// Counts so many bytes; returns the fault that occurs among them, and its place.
     pub(super) fn meet(&self, way: Way, bytes: usize) -> Option<(usize, Once)> {
         let mut armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let it = armed.as_mut().filter(|a| a.way == way)?;

@@ -65,7 +65,7 @@ async fn bytes_pass_and_are_counted() {
 }
 
 #[tokio::test]
-async fn one_side_may_close_while_the_other_goes_on() {
+async fn one_side_may_close_while_the_other_continues() {
     let mut line = Line::new().await;
     line.client.write_all(b"all").await.unwrap();
     line.client.shutdown().await.unwrap();
@@ -297,7 +297,7 @@ async fn one_bit_is_flipped_once() {
 }
 
 #[tokio::test]
-async fn a_half_open_connection_delivers_nothing_and_tells_nobody_while_others_pass() {
+async fn a_half_open_connection_delivers_nothing_without_an_error_while_others_pass() {
     let mut line = Line::new().await;
     line.proxy.once(Way::ToClient, 2, Once::Silence);
     line.server.write_all(b"last words").await.unwrap();
@@ -331,7 +331,7 @@ async fn everything_stalls_at_one_byte_and_is_delivered_later() {
 }
 
 #[tokio::test]
-async fn a_server_is_gone_at_one_byte_and_back_later() {
+async fn a_server_is_unreachable_from_one_byte_until_the_proxy_passes() {
     let mut line = Line::new().await;
     line.proxy.once(Way::ToServer, 1, Once::Refuse);
     line.client.write_all(b"ab").await.unwrap();
@@ -346,7 +346,7 @@ async fn a_server_is_gone_at_one_byte_and_back_later() {
 }
 
 #[tokio::test]
-async fn what_was_to_happen_once_does_not_after_all_if_the_proxy_passes() {
+async fn a_fault_that_was_to_occur_once_is_cancelled_if_the_proxy_passes() {
     let mut line = Line::new().await;
     line.proxy.once(Way::ToServer, 1, Once::Flip);
     line.proxy.pass();

@@ -42,7 +42,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    // ---- what apps do
+    // ---- the actions of apps
 
     fn work(&mut self, client: usize, what: &What) {
         let scopes = self.followed(client);

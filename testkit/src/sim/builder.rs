@@ -145,7 +145,7 @@ impl Builder {
         self
     }
 
-    /// Sets what an app writes over the state that it sees (nothing, for a new document), with a
+    /// Sets what an app writes over the state that it reads (none for a new document), with a
     /// random generator of this write. By default a unique text.
     pub fn edit(
         mut self,
@@ -159,7 +159,7 @@ impl Builder {
         self
     }
 
-    /// Sets what apps do, and how often.
+    /// Sets the workload of the apps.
     pub fn workload(mut self, workload: Workload) -> Self {
         self.0.workload = workload;
         self

@@ -91,7 +91,7 @@ pub(super) struct Client<R> {
     pub(super) chosen: BTreeMap<usize, BTreeSet<Collection>>,
     /// The time at which it began to connect, by its own clock.
     pub(super) asked: Now,
-    /// The time at which its clock stands, and until when.
+    /// The time that its stopped clock shows, and until when.
     pub(super) frozen: Option<(u64, u64)>,
     pub(super) paused_until: u64,
     /// The time until which a fault concerns it.
@@ -173,7 +173,7 @@ impl<D: Disks> Run<D> {
     }
 
     /// Ends the client's use of a link. A process that crashes resets it; after a power failure the
-    /// server sees nothing.
+    /// server gets no sign of it.
     pub(super) fn close_link(&mut self, link: u64, told: bool) {
         if let Some(info) = self.links.get_mut(&link) {
             info.is_open = false;
@@ -321,7 +321,7 @@ impl<D: Disks> Run<D> {
         self.queue.push(self.now, Event::Tell { client, process, input });
     }
 
-    // ---- looking
+    // ---- reading
 
     /// Returns the phases that a client is in.
     pub(super) fn phases(&self, client: usize) -> BTreeSet<Phase> {

@@ -1,4 +1,4 @@
-//! Collections: those that a client syncs, and those that it may see.
+//! Collections: those that a client syncs, and those that it may read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl<D: Disks> Run<D> {
         self.open_anew(client);
     }
 
-    /// Applies the choices of an app when it opens its replica; returns whether it worked.
+    /// Applies the choices of an app when it opens its replica; returns whether that succeeded.
     pub(super) fn choose_all(&mut self, client: usize) -> bool {
         for n in self.followed(client) {
             let chosen = self.clients[client].chosen.get(&n).cloned();
@@ -105,7 +105,7 @@ impl<D: Disks> Run<D> {
     }
 
     /// Checks that each idle client holds what the server holds of the collections that it syncs
-    /// and may see.
+    /// and may read.
     pub(super) fn compare_parts(&mut self) {
         for client in 0..self.clients.len() {
             for n in self.followed(client) {
@@ -133,7 +133,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Lets all clients sync and see all collections from now on.
+    /// Lets all clients sync and read all collections from now on.
     pub(super) fn end_choices(&mut self) {
         for (client, _) in std::mem::take(&mut self.server.hidden).into_keys() {
             // A client whose access changes has to reconnect.
@@ -146,7 +146,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    // ---- what a client may see
+    // ---- the collections that a client may read
 
     pub(super) fn hide(&mut self, client: usize, scope: usize, numbers: &[usize], until: u64) {
         let scopes = self.followed(client);
@@ -164,7 +164,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Returns the collections that a client may see.
+    /// Returns the collections that a client may read.
     pub(super) fn visible(&self, client: usize, scope: &Scope) -> Visible {
         let n = self.scopes.iter().position(|s| s == scope).unwrap_or_default();
         let hidden = self.server.hidden.get(&(client, n)).filter(|(until, _)| *until > self.now);
@@ -185,7 +185,7 @@ impl<D: Disks> Run<D> {
         self.fact(&Fact::Served { client, visible: visible.names(), told, chunk });
     }
 
-    /// Removes states of collections that may not be seen from verdicts.
+    /// Removes states of collections that the client may not read from verdicts.
     pub(super) fn withhold(
         &mut self,
         client: usize,
@@ -206,7 +206,7 @@ impl<D: Disks> Run<D> {
     }
 }
 
-/// Rejects every edit of a collection that may not be seen.
+/// Rejects every edit of a collection that the client may not read.
 pub(super) fn not_visible(visible: Visible, refuse: Option<Refuse>) -> Option<Refuse> {
     if visible == Visible::All {
         return refuse;

@@ -302,7 +302,7 @@ impl<D: Disks> Run<D> {
         let payloads = process.kept.len();
         let requests = process.connection.as_ref().map_or(0, |c| c.asked.len() + c.live.len());
         let outbox = self.outbox(client);
-        // A stranger writes a document of its own, which may be offered again after a restore.
+        // A stranger writes a separate document, which may be offered again after a restore.
         let documents = (self.followed(client).len() * (self.setting.documents + 1)) as u64;
         self.fact(&Fact::Counted { client, payloads, requests, outbox, documents });
     }

@@ -1,4 +1,4 @@
-//! A disk that can lose power, fail and be full: a key-value store in memory that remembers which
+//! A disk that can lose power, fail and be full: a key-value store in memory that records which
 //! commits are not synced.
 
 use std::ops::ControlFlow;
@@ -74,7 +74,7 @@ pub trait Disks {
     fn fail_server(&mut self, server: &mut Self::Server, commits: u32);
 }
 
-/// A store in memory that knows which commits a power failure may undo.
+/// A store in memory that records which commits a power failure may undo.
 #[derive(Debug, Default)]
 pub struct SimKv(Mutex<State>);
 

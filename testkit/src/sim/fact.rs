@@ -34,7 +34,7 @@ pub enum Cause {
     RolledBack,
 }
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Clone, Debug)]
 pub enum Fact {
     /// The app wrote a document, and the write is committed.
@@ -43,7 +43,7 @@ pub enum Fact {
         client: usize,
         /// The document.
         key: DocumentKey,
-        /// The state that the app saw before.
+        /// The state that the app read before.
         before: Option<DocumentState>,
         /// The state that the write made; none if it removed a document that no other client can
         /// have received.
@@ -108,7 +108,7 @@ pub enum Fact {
         client: usize,
         /// The chunk.
         chunk: Arc<Chunk>,
-        /// Whether the client may see its scope at that time.
+        /// Whether the client may read its scope at that time.
         allowed: bool,
     },
     /// A client's storage was given a chunk.
@@ -276,14 +276,14 @@ pub enum Fact {
     Served {
         /// The client.
         client: usize,
-        /// The collections that the client may see; none for all of them.
+        /// The collections that the client may read; none for all of them.
         visible: Option<BTreeSet<Collection>>,
         /// The collections of the documents.
         told: BTreeSet<Collection>,
         /// The chunk, if it is one.
         chunk: Option<Arc<Chunk>>,
     },
-    /// A verdict does not contain the server's state, because the client may not see it any more.
+    /// A verdict does not contain the server's state, because the client may not read it any more.
     Withheld {
         /// The client.
         client: usize,

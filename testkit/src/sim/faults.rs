@@ -160,7 +160,7 @@ impl Plan {
         let seed = setting.seed;
         let workload = workload.of_run(seed);
         let mut actions = Vec::new();
-        // In some runs the apps stop writing while faults go on, so that no later write hides a
+        // In some runs the apps stop writing while faults continue, so that no later write hides a
         // missing one.
         let quiet = SplitMix64::of(seed, 0x9317).percent(35);
         let writing = if quiet { setting.millis * 3 / 5 } else { setting.millis };

@@ -175,7 +175,7 @@ impl<D: Disks> Run<D> {
             let head = held.map_or(Seq(0), |(head, _)| head);
             let epochs = row.checkpoint.epoch.zip(held.map(|(_, epoch)| epoch));
             let direction = self.clients[client].direction.0;
-            // A replica that only pushes learns of a restore with its next connection, or its next
+            // A replica that only pushes detects a restore with its next connection, or its next
             // push.
             if direction.pulls() && epochs.is_some_and(|(stands_in, is)| stands_in != is) {
                 return Some(format!(
@@ -223,7 +223,7 @@ impl<D: Disks> Run<D> {
         (self.oracles, self.history) = (oracles, history);
     }
 
-    /// Lets every client write a document of its own choice; returns the documents and texts.
+    /// Lets every client write a document that it chooses; returns the documents and texts.
     fn write_afresh(&mut self, is_first: bool) -> Vec<(usize, DocumentKey, Option<String>)> {
         let round = if is_first { 0xf5e5 } else { 0x1f5e5 };
         let mut written = BTreeMap::new();
@@ -293,7 +293,7 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    // ---- looking
+    // ---- reading
 
     pub(super) fn rows_of(&mut self, scope: &Scope) -> Vec<(DocumentKey, ServerRow)> {
         let rows = self.at_server(|rows| {

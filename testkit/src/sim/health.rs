@@ -46,7 +46,7 @@ fn trouble(what: &What) -> Trouble {
         What::ServerDiskErrors { .. } => Trouble::All(60_000),
         // The device that was copied takes a new identity, as the copy does.
         What::Restore | What::RestoreSilently | What::Clone { .. } => Trouble::All(0),
-        // A clock that stands still delays no edit, and a slow link has a bound of its own.
+        // A clock that stands still delays no edit, and slow links have a separate bound.
         What::Freeze { .. } | What::Rate { .. } => Trouble::Nothing,
         what => lasts(what).map_or(Trouble::Nothing, Trouble::Client),
     }

@@ -27,8 +27,8 @@ pub struct History {
     wiped: BTreeMap<usize, usize>,
     /// The states that resolvers made within the current step.
     pub(super) made: BTreeMap<DocumentKey, Bits>,
-    /// Scopes whose log was restored and has not begun a new epoch since: a position may mean two
-    /// things.
+    /// Scopes whose log was restored and has not begun a new epoch since: a position may be one of
+    /// either log.
     pub(super) in_doubt: BTreeSet<Scope>,
     /// Whether there was a restore.
     pub(super) restored: bool,

@@ -105,7 +105,7 @@ fault_kinds! {
     ClonedRefused = "cloned-refused", 2;
     /// Chunks begin at wrong positions.
     Misplaced = "misplaced", 4;
-    /// A scope may not be seen for a while.
+    /// Access to a scope is revoked for a while.
     Revoke = "revoke", 4;
     /// The app requests a reset.
     RequestReset = "request-reset", 6;
@@ -125,7 +125,7 @@ fault_kinds! {
     PullOnly = "pull-only", 6;
     /// The app chooses some collections, or all of them.
     Choose = "choose", 10;
-    /// Some collections may not be seen for a while.
+    /// Access to some collections is revoked for a while.
     Hide = "hide", 6;
     /// A device is restored from an older copy of its files.
     PutBack = "put-back", 5;
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_name_of_its_own_that_is_understood() {
+    fn every_kind_has_a_unique_name_that_parses() {
         let names: BTreeSet<_> = FaultKind::ALL.iter().map(|k| k.as_str()).collect();
         assert_eq!(names.len(), FaultKind::ALL.len());
         for kind in FaultKind::ALL {

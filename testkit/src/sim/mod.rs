@@ -24,9 +24,9 @@
 //! assert!(report.is_sound(), "{report}");
 //! ```
 //!
-//! # Your own resolver
+//! # Your resolver
 //!
-//! Give the simulation your resolver, what your app writes, and what you promise your users as an
+//! Give the simulation your resolver, the edits of your app, and your app's guarantees as an
 //! [`Oracle`]:
 //!
 //! ```
@@ -128,7 +128,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All of them.
+    /// All phases.
     pub const ALL: [Self; 5] = [Self::Push, Self::Pull, Self::Live, Self::CatchUp, Self::Idle];
 }
 
@@ -163,7 +163,7 @@ impl Coverage {
     }
 }
 
-/// The sum of what runs did.
+/// The totals of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// The number of runs.

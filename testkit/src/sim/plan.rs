@@ -1,4 +1,4 @@
-//! Plans: a setting, and everything that happens, as data.
+//! Plans: a setting, and all events, as data.
 //!
 //! A plan replays to the byte. Events beside the plan (how long a message takes, whether a bad
 //! network loses it) are a function of the seed, the client and the time, so that removing one
@@ -177,7 +177,7 @@ pub enum What {
     Purge { scope: usize, percent: u8 },
     /// The server, or a gateway, refuses a client's requests.
     Refuse { client: usize, millis: u64, how: Refusal },
-    /// A client may not see a scope for a while.
+    /// Access of a client to a scope is revoked for a while.
     Revoke { client: usize, scope: usize, millis: u64 },
     /// The app requests a reset.
     RequestReset { client: usize },
@@ -198,7 +198,7 @@ pub enum What {
     /// The app opens its replica again and chooses the collections of a scope that it syncs; all of
     /// them if there are none.
     Choose { client: usize, scope: usize, collections: Option<Vec<usize>> },
-    /// A client may not see some collections of a scope for a while.
+    /// Access of a client to some collections of a scope is revoked for a while.
     Hide { client: usize, scope: usize, collections: Vec<usize>, millis: u64 },
 }
 
@@ -350,7 +350,7 @@ impl What {
         }
     }
 
-    /// Returns whether an app does it, so that it is no fault.
+    /// Returns whether the action is one of an app, and not a fault.
     #[must_use]
     pub fn is_work(&self) -> bool {
         use What::{Decide, Delete, Erase, Put, Set, Transaction};

@@ -24,7 +24,7 @@ macro_rules! simtest {
 }
 
 /// Replays every `*.plan.json` of a folder with a simulation, whose resolver, edit and oracles are
-/// used for all of them; returns how many there were.
+/// used for all of them; returns their number.
 ///
 /// # Panics
 /// If the folder has no plan, a file is not a plan, or a plan fails: with its name and the diagram.

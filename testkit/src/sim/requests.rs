@@ -212,7 +212,7 @@ impl<D: Disks> Run<D> {
                 let Some(replica) = replica.filter(|_| self.may_see(client, &scope)) else {
                     return Down::Failed(failure(ErrorKind::PermissionDenied, Retry::Never));
                 };
-                // A client that sees only a part has another digest, which is correct.
+                // A client that reads only a part has another digest, which is correct.
                 let sees_all = self.visible(client, &scope) == Visible::All;
                 let ack = Acknowledgement { digest: ack.digest.filter(|_| sees_all), ..ack };
                 let told = self.on_server(Durability::Process, |rows| {

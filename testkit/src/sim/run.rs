@@ -50,7 +50,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Makes the body that an app writes over the state that it sees.
+/// Makes the body that an app writes over the state that it reads.
 pub type Edit = Arc<dyn Fn(Option<&Body>, &mut SplitMix64) -> Body + Send + Sync>;
 
 /// The inputs of a run beside its plan.
@@ -94,7 +94,7 @@ pub(super) struct Run<D: Disks> {
     pub(super) talk: u64,
     /// The number of events since time last advanced.
     at_once: u64,
-    /// Whether faults have ended: randomness causes no more of them.
+    /// Whether faults have ended: from then on none is drawn.
     pub(super) healing: bool,
 }
 

@@ -38,9 +38,9 @@ pub(super) struct ServerSide<S> {
     pub(super) backups: Vec<S>,
     /// How clients are refused, and until when.
     pub(super) refusals: BTreeMap<usize, (u64, Refusal)>,
-    /// Scopes that clients may not see, and until when.
+    /// Scopes that clients may not read, and until when.
     pub(super) revoked: BTreeMap<(usize, usize), u64>,
-    /// Collections of scopes that clients may not see, and until when.
+    /// Collections of scopes that clients may not read, and until when.
     pub(super) hidden: BTreeMap<(usize, usize), (u64, BTreeSet<Collection>)>,
     epochs: u64,
 }

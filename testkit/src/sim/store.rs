@@ -303,8 +303,8 @@ impl<D: Disks> Run<D> {
         }
     }
 
-    /// Reports the states that the app sees differently to the oracles. The feed must contain all
-    /// of them.
+    /// Reports the states that changed for the app to the oracles. The feed must contain all of
+    /// them.
     fn note_committed(
         &mut self,
         client: usize,

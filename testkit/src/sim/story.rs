@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_that_is_put_back_ends_what_was_written_after_it_and_reached_no_server() {
+    fn a_restored_copy_ends_the_writes_after_it_that_reached_no_server() {
         let mut story = Story::default();
         for client in [0, 0, 1, 0] {
             story.writes.push(Write { client, device: 0, deletes: false, at: 0 });

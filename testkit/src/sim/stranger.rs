@@ -1,6 +1,6 @@
 //! A client that breaks the protocol: well-formed messages with made-up contents, in no order.
 //!
-//! It writes one document of its own. Its claims about the log must change nothing for any other
+//! It writes one separate document. Its claims about the log must change nothing for any other
 //! client.
 
 use std::collections::BTreeSet;

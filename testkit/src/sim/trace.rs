@@ -1,4 +1,4 @@
-//! A run as shown to people: lanes over time, and the events on them.
+//! A run in readable form: lanes over time, and the events on them.
 
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ pub struct Difference {
     pub shown: Vec<(String, String)>,
 }
 
-/// A run as shown to people.
+/// A run in readable form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trace {
     /// The names of the lanes, the server first.

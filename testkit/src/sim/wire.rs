@@ -55,7 +55,7 @@ impl Up {
         matches!(self, Self::Ping(_) | Self::Pong)
     }
 
-    /// Describes it for people.
+    /// Describes it in words.
     pub(super) fn tell(&self) -> String {
         match self {
             Self::Hello { scopes, .. } => {
@@ -84,7 +84,7 @@ impl Down {
         matches!(self, Self::Verdicts(_) | Self::Acknowledged(_) | Self::Chunk(_))
     }
 
-    /// Describes it for people.
+    /// Describes it in words.
     pub(super) fn tell(&self) -> String {
         match self {
             Self::Welcome { scopes, .. } => {

@@ -226,7 +226,7 @@ pub fn delete_against_delete<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a"), world.calls().count()), (None, 0));
 }
 
-/// Equal bodies are no conflict, whether a chunk or a verdict carries the server's.
+/// Equal bodies are no conflict, whether a chunk or a verdict carries the server's body.
 pub fn equal_bodies<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     in_conflict(&mut world, Some("same"), Some("same"));

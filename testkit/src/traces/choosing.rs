@@ -23,7 +23,7 @@ fn world<C: Cores>(cores: C) -> World<C> {
     world
 }
 
-/// Returns how many documents of a collection the app of replica 1 sees.
+/// Returns how many documents of a collection the app of replica 1 reads.
 fn seen<C: Cores>(world: &mut World<C>, collection: &str) -> usize {
     let records = world.records(1);
     let live = records.iter().filter(|(_, record)| record.live().is_some());
@@ -176,7 +176,7 @@ pub fn a_choice_in_the_middle_of_a_full_pull<C: Cores>(cores: C) {
     world.assert_consistent();
 }
 
-/// Pulls as a replica that may see these collections only.
+/// Pulls as a replica that may read these collections only.
 fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&str]>) {
     let visible = match names {
         Some(names) => {
@@ -197,9 +197,9 @@ fn pull_seeing<C: Cores>(world: &mut World<C>, limits: Limits, names: Option<&[&
     panic!("the pull does not end");
 }
 
-/// The position passes documents that a replica may not see. When they become visible, they are
-/// pulled from the beginning: by name while the replica may see some collections, and by a full
-/// pull when it may see all. No digest can be compared for a part.
+/// The position passes documents that a replica may not read. When they become visible, they are
+/// pulled from the beginning: by name while the replica may read some collections, and by a full
+/// pull when it may read all. No digest can be compared for a part.
 pub fn a_collection_that_may_be_seen_is_filled_in<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.set_collections(1, Some(&["notes", "tasks", "tags"]));

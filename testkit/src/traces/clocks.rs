@@ -242,8 +242,8 @@ pub fn a_refused_follower_of_what_is_gone_is_stamped_anew<C: Cores>(cores: C) {
     assert!(world.server_scope().head > Seq(head.0));
 }
 
-/// A device whose clock was ahead learned the offset from the server. The clock is set right while
-/// it is offline: from then on the offset is not subtracted any more.
+/// A device whose clock was ahead received the offset from the server. The clock is set right while
+/// the device is offline: from then on the offset is not subtracted any more.
 pub fn a_device_whose_clock_is_set_right_is_believed_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.skew(0, 5 * HOUR);

@@ -1,4 +1,4 @@
-//! What a custom backend needs of a storage: bookmarks, and accepted changes under another
+//! The requirements of a custom backend on a storage: bookmarks, and accepted changes under another
 //! revision.
 
 use sync_core::model::{
@@ -15,8 +15,7 @@ fn bookmark(text: &str) -> Option<Bookmark> {
     Some(must(Bookmark::new(text), "a bookmark"))
 }
 
-/// Returns the verdicts of a backend that stored the only change of a batch under a revision of its
-/// own.
+/// Returns the verdicts of a backend that stored the only change of a batch under a new revision.
 fn stored_as<C: Cores>(world: &mut World<C>, replica: usize, text: &str) -> Verdicts {
     let pushed = batch(world, replica);
     let verdicts = world.deliver(&pushed);

@@ -1,4 +1,4 @@
-//! Erasures: every body of the document is removed everywhere, and so is every edit that was made
+//! Erasures: every body of the document is removed everywhere, with every edit that was made
 //! without knowing of the erasure.
 
 use std::sync::Arc;
@@ -419,8 +419,8 @@ pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
     assert_eq!(world.server_text("notes/a").as_deref(), Some("three"));
 }
 
-/// The app sees no effect of an erasure of a deleted document; it is a transaction of its own all
-/// the same.
+/// An erasure of a deleted document changes nothing for the app, and is still a separate
+/// transaction.
 pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");

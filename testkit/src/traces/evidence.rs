@@ -141,7 +141,7 @@ pub fn absence_is_concluded_of_chosen_collections_only<C: Cores>(cores: C) {
     assert_eq!(world.server_text("tasks/a").as_deref(), Some("mine, later"));
 }
 
-/// A full pull of a replica that may see some collections concludes nothing about the others.
+/// A full pull of a replica that may read some collections concludes nothing about the others.
 pub fn absence_is_concluded_of_visible_collections_only<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     for name in ["notes/a", "notes/gone", "secret/a"] {

@@ -5,8 +5,8 @@ use sync_core::model::{Limits, ResetReason, Seq};
 use crate::cores::Cores;
 use crate::world::{Reply, World};
 
-/// Local-only documents are in no batch and in no digest, and documents that others sync under that
-/// name are not applied.
+/// Local-only documents are in no batch and in no digest, and documents that other replicas sync
+/// under that name are not applied.
 pub fn what_is_local_only_never_travels<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.declare_local_only(0, &["drafts"]);

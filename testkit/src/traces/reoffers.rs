@@ -359,8 +359,7 @@ pub fn a_refused_reoffer<C: Cores>(cores: C) {
     assert_eq!((world.text(0, "notes/a"), world.quarantine(0).len()), (None, 1));
 }
 
-/// A conflict with an empty log, where no position is newer than any other, is decided all the
-/// same.
+/// A conflict with an empty log, where no position is newer than any other, is still decided.
 pub fn a_conflict_with_an_empty_log<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     let empty = world.backup();

@@ -69,7 +69,7 @@ pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     world.assert_converged();
 }
 
-/// A replica that holds only deferred conflicts knows server states all the same: a full pull that
+/// A replica that holds only deferred conflicts still knows server states: a full pull that
 /// begins again finds that they are gone, also if the previous full pull had delivered them.
 pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);

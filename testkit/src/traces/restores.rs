@@ -11,7 +11,7 @@ use crate::resolvers::Deferring;
 use crate::world::{Backup, World};
 
 /// Makes two replicas that hold two documents; replica 0 deletes or erases some and writes another.
-/// The backup holds their tombstones, the server does not any more.
+/// The backup holds their tombstones, and the server has purged them.
 fn purged_after_a_backup<C: Cores>(
     world: &mut World<C>,
     take_away: impl FnOnce(&mut World<C>),

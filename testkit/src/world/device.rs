@@ -62,12 +62,12 @@ impl<C: Cores> World<C> {
 
     // ---- writes
 
-    /// Writes a text, whether or not the document is there.
+    /// Writes a text, whether or not the document exists.
     pub fn put(&mut self, replica: usize, name: &str, text: &str) {
         self.transaction(replica, &[(name, Some(text))]);
     }
 
-    /// Deletes a document, which must be there.
+    /// Deletes a document, which must exist.
     pub fn delete(&mut self, replica: usize, name: &str) {
         self.transaction(replica, &[(name, None)]);
     }
@@ -162,7 +162,7 @@ impl<C: Cores> World<C> {
         must(done, "collections are chosen")
     }
 
-    /// Writes a text into a local-only collection, or deletes what is there.
+    /// Writes a text into a local-only collection, or deletes the document.
     pub fn put_local(&mut self, replica: usize, name: &str, text: Option<&str>) {
         let DocumentKey { collection, id, .. } = self.key(name);
         let operation = text.map_or(WriteOperation::Delete, |t| WriteOperation::Put(body(t)));
@@ -191,7 +191,7 @@ impl<C: Cores> World<C> {
         must(self.try_settle(replica, id, verdicts), "settle")
     }
 
-    /// [`settle`](Self::settle) that may be refused.
+    /// Settles a batch like [`settle`](Self::settle), and returns the replica's error.
     ///
     /// # Errors
     /// `Protocol` if the verdicts are not decided, or not as many as the changes of the batch in
@@ -221,7 +221,7 @@ impl<C: Cores> World<C> {
         applied
     }
 
-    /// Resets the replica's position, as the server asks.
+    /// Resets the replica's position, as the server requires.
     pub fn reset(&mut self, replica: usize, reset: &Reset) -> Committed {
         let scope = self.scope.clone();
         let committed =
@@ -230,7 +230,7 @@ impl<C: Cores> World<C> {
         committed
     }
 
-    /// Resets a replica's position, as the app asks.
+    /// Resets a replica's position, as the app requests.
     pub fn request_reset(&mut self, replica: usize) {
         let epoch = self.scope_row(replica).checkpoint.epoch;
         let epoch = epoch.unwrap_or_else(|| self.server_scope().epoch);
@@ -253,8 +253,8 @@ impl<C: Cores> World<C> {
         must(told, "note the server's time");
     }
 
-    /// Adds a collection to those that the replica pulls. It starts at position 0, whatever the
-    /// others have.
+    /// Adds a collection to those that the replica pulls. It starts at position 0, wherever the
+    /// others are.
     pub fn add_collection(&mut self, replica: usize, collection: &str) {
         let collection = must(Collection::new(collection), "a collection's name");
         let scope = self.scope.clone();
@@ -268,9 +268,9 @@ impl<C: Cores> World<C> {
         self.devices[replica].seen = self.scope_row(replica).checkpoint;
     }
 
-    // ---- looking
+    // ---- reading
 
-    /// Returns the text that the app sees.
+    /// Returns the text that the app reads.
     pub fn text(&mut self, replica: usize, name: &str) -> Option<String> {
         let key = self.key(name);
         self.current(replica, &key).as_ref().and_then(text_of)
@@ -289,7 +289,7 @@ impl<C: Cores> World<C> {
         look(&mut self.devices[replica].core, |rows| rows.records(&scope, None, None, ALL)).len()
     }
 
-    /// Returns the state that the app sees, tombstones included.
+    /// Returns the state that the app reads, tombstones included.
     pub fn current(&mut self, replica: usize, key: &DocumentKey) -> Option<DocumentState> {
         self.record_at(replica, key).and_then(|r| r.current)
     }

@@ -1,4 +1,4 @@
-//! Whole exchanges, as an engine carries them out over a network without faults.
+//! Whole exchanges, as an engine executes them over a network without faults.
 
 use sync_core::model::{Chunk, Cursor, Limits, PushBatch, Reset, Seq, Verdicts};
 
@@ -68,7 +68,7 @@ impl<C: Cores> World<C> {
         self.pull_all_by(replica, limits);
     }
 
-    /// [`pull_all`](Self::pull_all) with other bounds of a chunk.
+    /// Pulls like [`pull_all`](Self::pull_all), with other bounds of a chunk.
     pub fn pull_all_by(&mut self, replica: usize, limits: Limits) {
         let mut lacks_own = false;
         for _ in 0..ROUNDS * 8 {

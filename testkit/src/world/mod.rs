@@ -55,7 +55,7 @@ pub struct Options {
     pub resolver: Arc<dyn ConflictResolver>,
     /// Collections whose conflicts the server resolves, each with its resolver.
     pub on_server: Vec<(Collection, Arc<dyn ConflictResolver>)>,
-    /// Which changes the server rejects.
+    /// Rejections by the server.
     pub refuse: Option<Refuse>,
     /// How far ahead of the server's time a stamp may be.
     pub drift: Duration,
@@ -216,7 +216,7 @@ impl<C: Cores> World<C> {
         &self.calls
     }
 
-    /// Changes which changes the server rejects.
+    /// Sets the server's rejections.
     pub fn refuse(&mut self, refuse: Option<Refuse>) {
         self.options.refuse = refuse;
     }

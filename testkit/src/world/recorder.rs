@@ -13,7 +13,7 @@ pub struct Write {
     pub replica: usize,
     /// The document.
     pub key: DocumentKey,
-    /// The state that the app saw before; none if there was nothing.
+    /// The state that the app read before; none if there was no document.
     pub before: Option<DocumentState>,
     /// The state that the write made; none if it removed a document that no other replica can have
     /// received.

@@ -142,7 +142,7 @@ impl<C: Cores> World<C> {
         }
     }
 
-    /// Serves a pull of a client that may see some collections only.
+    /// Serves a pull of a client that may read some collections only.
     pub fn changes_seen_by(&mut self, cursor: &Cursor, limits: Limits, visible: &Visible) -> Reply {
         self.step();
         let scope = self.scope.clone();

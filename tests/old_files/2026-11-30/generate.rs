@@ -1,4 +1,4 @@
-//! Makes a replica and a server in SQLite and in sled, and what they hold as text, in the folder
+//! Creates a replica and a server in SQLite and in sled, and their content as text, in the folder
 //! that the variable `OLD_FILES` names: see README.md beside this file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
@@ -28,8 +28,8 @@ use twotide::{ReplicaBuilder, StorageUrl};
 const ANN: ReplicaId = ReplicaId([0xa; 16]);
 const BEN: ReplicaId = ReplicaId([0xb; 16]);
 
-/// A clock that moves when it is told to, far enough back that no machine's clock is behind it,
-/// and chance that is the same each time.
+/// A clock that moves only when the test sets it, far enough back that no machine's clock is behind
+/// it, and randomness that is the same in each run.
 #[derive(Debug)]
 struct Scripted {
     now: AtomicU64,
@@ -128,8 +128,8 @@ impl World {
         soon(replica.sync_now()).await.unwrap();
     }
 
-    /// Settled, deleted and erased documents of two replicas, a conflict that waits, an edit that
-    /// was refused, one of a collection that is not synced, and one that stays here.
+    /// Settled, deleted and erased documents of two replicas, a waiting conflict, a refused edit,
+    /// an edit of a collection that is not synced, and a local-only document.
     async fn settle(&self, ann: &Replica, ben: &Replica) {
         for n in 0..10 {
             self.put(ann, "notes", &format!("settled-{n}"), &format!("{{\"n\": {n}}}")).await;
@@ -161,7 +161,7 @@ impl World {
         self.sync(ben).await;
     }
 
-    /// Another scope, whose server purged tombstones and began another life of the log.
+    /// Another scope, whose server purged tombstones and began another epoch.
     async fn team(&self, ann: &Replica) {
         let scope = ann.scope().clone();
         for n in 0..5 {
@@ -182,7 +182,7 @@ impl World {
         self.put(ann, "notes", "team-3", "33").await;
     }
 
-    /// A batch that arrived and whose answer is lost, and edits that wait behind it.
+    /// A batch that arrived and whose answer was lost, and edits that wait behind it.
     async fn leave(&self, ann: &Replica, ben: &Replica) {
         self.put(ann, "notes", "flying", "\"arrived\"").await;
         self.put(ann, "notes", "flying-on", "\"arrived\"").await;

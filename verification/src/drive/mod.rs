@@ -4,10 +4,10 @@
 //!   writes ──► storage ◄── Driver ──► FramedTransport ══ link: late, cut, deaf, flipped … ══► Server::serve_link ──► storage
 //! ```
 //!
-//! [`sim`](testkit::sim) runs the pure machines in an event loop of its own, to find broken rules.
+//! [`sim`](testkit::sim) runs the pure machines in a separate event loop, to find broken rules.
 //! This module tests the code between them: a future that is dropped too early, a message that is
-//! sent twice, a task that waits forever. Nothing here is a thread, so with a paused clock a run
-//! is a function of its seed, frame by frame ([`Outcome::trace`]):
+//! sent twice, a task that waits forever. Nothing here is a thread, so with a paused clock a run is
+//! a function of its seed, frame by frame ([`Outcome::trace`]):
 //!
 //! ```
 //! # let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -205,8 +205,8 @@ impl Shared {
     }
 }
 
-/// The time of the run, and a random generator of its own: the order in which tasks draw at one
-/// time must not change what another task draws.
+/// The time of the run, and a separate random generator: the order in which tasks draw at one time
+/// must not change what another task draws.
 #[derive(Debug)]
 struct Own {
     shared: Arc<Shared>,

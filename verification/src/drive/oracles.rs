@@ -89,7 +89,7 @@ async fn nothing_acknowledged_is_lost(shared: &Arc<Shared>, devices: &[Device]) 
     for (key, (revision, deletes)) in &newest {
         match find(key) {
             // A deletion may have met another one, or have removed a document that only its replica
-            // knew of. It implies no order then.
+            // knew. It implies no order then.
             Some(stored) if stored.state.author != *revision && !deletes => shared.note(format!(
                 "{key} is as {} wrote it, and {revision} is newer",
                 stored.state.author

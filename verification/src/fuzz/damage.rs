@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_does_the_same_damage_and_another_seed_another() {
+    fn damage_is_a_function_of_the_seed() {
         let good: [&[u8]; 2] = [b"one input", b"another one"];
         let some = |seed| Damage::new(seed, &good).take(50).collect::<Vec<_>>();
         assert_eq!(some(1), some(1));
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_damaged_too() {
+    fn empty_input_can_be_damaged() {
         assert_eq!(Damage::new(1, &[]).take(200).count(), 200);
     }
 }

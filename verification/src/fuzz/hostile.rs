@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_tells_two_times_an_age_apart_does_not_make_the_clock_overflow() {
+    fn two_server_times_far_apart_do_not_make_the_clock_overflow() {
         let furthest = NOW.0 + i64::MAX.unsigned_abs();
         replica(&conversation(&[welcome(furthest), welcome(0), welcome(u64::MAX), welcome(1)]));
     }

@@ -40,7 +40,7 @@ pub struct Outcome {
     pub depth: usize,
     /// Whether these are all that the bounds allow.
     pub complete: bool,
-    /// Whether a state was reached in which every event had happened and nothing was left to do.
+    /// Whether a state was reached in which every event had occurred and nothing was left to do.
     pub rests: bool,
     /// The counter-example, if a promise broke.
     pub found: Option<CounterExample>,

@@ -25,7 +25,7 @@ pub enum Promise {
 }
 
 impl Promise {
-    /// All of them.
+    /// All promises.
     pub const ALL: [Self; 8] = [
         Self::Kept,
         Self::Seen,

@@ -83,7 +83,7 @@ pub struct Oracle {
     travelled: Writes,
     /// The states that each replica showed last.
     shown: Vec<BTreeMap<DocumentKey, DocumentState>>,
-    /// Rejected states that were seen.
+    /// Rejected states that were observed.
     refused: BTreeSet<(usize, Name)>,
     writes_seen: usize,
     calls_seen: usize,
@@ -229,7 +229,7 @@ impl Oracle {
             for (key, revision) in states.iter().filter(|s| !names.contains(*s)) {
                 let record = world.record_at(replica, key).unwrap_or_default();
                 let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);
-                // A settled state that is offered again is a unit of its own.
+                // A settled state that is offered again is a separate unit.
                 let base = record.edit().and_then(|e| e.base.as_ref());
                 let offered = base.is_some_and(|b| b.state.revision == *revision);
                 if newest && !offered && record.pushable().is_some() {

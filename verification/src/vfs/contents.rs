@@ -1,5 +1,5 @@
-//! The contents of a disk: what readers see, what is synced, and what a power failure leaves of the
-//! rest.
+//! The contents of a disk: the visible ones, the synced ones, and what a power failure leaves of
+//! the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;

@@ -149,7 +149,7 @@ impl SimDisk {
         Self::holding(contents, sector)
     }
 
-    // ---- what happened
+    // ---- observations
 
     /// Returns the number of operations so far, reads included. They are numbered from 0.
     #[must_use]

@@ -37,7 +37,7 @@ pub trait SqliteFiles {
     fn server_path<'s>(&self, server: &'s Self::Server) -> Option<&'s Path>;
 }
 
-/// Stores of a backend in SQLite files, each on a [`SimDisk`] of its own.
+/// Stores of a backend in SQLite files, each on a separate [`SimDisk`].
 #[derive(Debug)]
 pub struct VfsDisks<F> {
     files: F,

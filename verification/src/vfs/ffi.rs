@@ -1,10 +1,10 @@
 //! The table of functions through which SQLite calls, and nothing else. All decisions are in
 //! [`Handle`](super::handle::Handle), in safe Rust.
 //!
-//! The safety of this module rests on one assumption: SQLite calls a VFS as its documentation says.
-//! Pointers to results are valid; buffers have the stated length; one file is used by one thread at
-//! a time, between a successful `xOpen` and its `xClose`, which is the last call. No function here
-//! panics, and none of them calls SQLite.
+//! The safety of this module rests on one assumption: SQLite calls a VFS as its documentation
+//! states. Pointers to results are valid; buffers have the stated length; one file is used by one
+//! thread at a time, between a successful `xOpen` and its `xClose`, which is the last call. No
+//! function here panics, and none of them calls SQLite.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub const VFS: &str = "twotide-simulated";
 
 const NAME: &CStr = c"twotide-simulated";
 
-/// An open file as SQLite sees it. SQLite allocates it and passes it to `open`.
+/// An open file in SQLite's form. SQLite allocates it and passes it to `open`.
 #[repr(C)]
 struct File {
     base: sqlite3_file,
@@ -139,7 +139,7 @@ unsafe fn answer<T>(to: *mut T, result: Result<T, Code>) -> Code {
 }
 
 // SAFETY of every block below: only SQLite calls the functions, through the two tables, and their
-// arguments are as the documentation of this module says.
+// arguments are as the documentation of this module states.
 
 unsafe extern "C" fn open(
     _: *mut sqlite3_vfs,

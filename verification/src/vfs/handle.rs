@@ -54,7 +54,7 @@ impl Handle {
             inode,
             id: state.last_handle,
             life: state.life,
-            // SQLite's own VFS on Unix does the same.
+            // SQLite's VFS on Unix does the same.
             sync_folder: create && flags & journals != 0,
             memory: None,
             delete: delete.then(|| name.to_owned()),

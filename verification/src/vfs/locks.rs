@@ -106,7 +106,7 @@ pub(super) struct SharedMemory(Mutex<Vec<Arc<[AtomicU64]>>>);
 
 impl SharedMemory {
     /// Returns where a region of that many bytes begins; none if it does not exist and shall not be
-    /// made. SQLite reads and writes it with locks and barriers of its own; no code here reads it.
+    /// made. SQLite reads and writes it under SQLite's locks and barriers; no code here reads it.
     pub(super) fn region(
         &self,
         number: usize,
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_wants_to_be_alone_keeps_new_readers_out_and_waits_for_the_old_ones() {
+    fn a_pending_exclusive_lock_refuses_new_readers_and_waits_for_present_ones() {
         let mut locks = Locks::default();
         locks.raise(1, SHARED).unwrap();
         locks.raise(2, SHARED).unwrap();

@@ -1,4 +1,4 @@
-//! A storage that takes chunks in by counting them.
+//! A storage that only counts the documents of the chunks that it applies.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +18,7 @@ use sync_core::replica::{
 use sync_core::storage::Storage;
 use tokio::sync::watch;
 
-/// Documents are counted and thrown away; the checkpoint is kept.
+/// Counts documents and discards them. Stores the checkpoint.
 #[derive(Debug)]
 pub(super) struct Counting {
     scope: Mutex<ScopeSummary>,
@@ -35,7 +35,7 @@ impl Default for Counting {
             outbox: OutboxCounts::default(),
             in_flight: None,
             failures: Failures::default(),
-            // So that digests, which this storage does not keep, are not compared.
+            // This storage keeps no digests: they must not be compared.
             is_partial: true,
         };
         Self { scope: Mutex::new(scope), commits: watch::Sender::new(0) }

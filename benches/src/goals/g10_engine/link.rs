@@ -1,4 +1,4 @@
-//! The other end of a link in memory: chunks that are there already, encoded for every pull.
+//! The other end of a link in memory: prepared chunks, which are encoded for every pull.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::documents::{Order, collection, id, state};
 pub(super) struct Chunks(Vec<Chunk>);
 
 impl Chunks {
-    /// A log of that many documents, that many to a chunk.
+    /// Creates a log of that many documents, `each` to a chunk.
     pub(super) fn new(documents: usize, each: usize) -> Outcome<Self> {
         let collection = collection()?;
         let entry = |n: usize| -> Outcome<LogEntry> {
             let id = DocumentId::new(id(Order::Random, n))?;
             let entry = LogEntry::new(Seq(n as u64 + 1), collection.clone(), id, state(n)?);
-            // The first copy of what stands in a buffer of its own moves it into a shared one. That
-            // is not measured.
+            // The first clone of a value in an unshared buffer moves it into a shared one. That is
+            // not measured.
             drop(entry.clone());
             Ok(entry)
         };

@@ -1,4 +1,4 @@
-//! Goal 10: what is left without a database and a network: engine, driver, frames and codec, with a
+//! Goal 10: the costs without a database and a network: engine, driver, frames and codec, with a
 //! storage that only counts, and with the one in memory. Both sides of the link are in this
 //! process, and all their processor time counts.
 
@@ -21,7 +21,7 @@ use link::{Chunks, DialChunks};
 
 const DOCUMENTS: usize = 200_000;
 
-/// Documents a second of one processor.
+/// Returns the documents per second of one processor.
 async fn rate(chunks: &Arc<Chunks>, storage: Arc<dyn Storage>) -> Outcome<f64> {
     let transport = FramedTransport::new(DialChunks(Arc::clone(chunks)), FramedOptions::default());
     let documents = chunks.documents();
@@ -29,7 +29,7 @@ async fn rate(chunks: &Arc<Chunks>, storage: Arc<dyn Storage>) -> Outcome<f64> {
     Ok(documents as f64 / cost.cpu.as_secs_f64())
 }
 
-/// Allocations in a pull of that many chunks of that many documents, per chunk.
+/// Returns the allocations per chunk of a pull of chunks with that many documents.
 fn allocations(chunk: usize) -> Outcome<f64> {
     const CHUNKS: usize = 100;
     let chunks = Arc::new(Chunks::new(chunk * CHUNKS, chunk)?);

@@ -7,7 +7,7 @@ use super::super::run::Outcome;
 use super::Subject;
 use super::conflicts::{Met, odd, over};
 
-/// Returns what a result is compared by: errors are equal, whatever they say.
+/// Returns the part of a result that is compared: all errors are equal.
 fn answer(subject: &Subject, met: &Met) -> Option<Option<Resolution>> {
     met.ask(&subject.resolver).map(Result::ok)
 }
@@ -86,7 +86,7 @@ pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
 }
 
 /// A body that the resolver does not request does not change its result: a server has a base's body
-/// only if the resolver says that it needs it.
+/// only if the resolver declares that it needs it.
 pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         let Some(base) = met.base.clone() else { continue };

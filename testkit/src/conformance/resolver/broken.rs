@@ -26,7 +26,7 @@ macro_rules! resolver_conformance_faults {
             panics_on_odd_documents PanicsOnOddDocuments => odd_documents_do_no_harm
             /// The body is concatenated as text, and is not JSON.
             writes_no_json WritesNoJson => a_merge_is_a_valid_document
-            /// The resolver reads the base without saying so: a server decides otherwise than a
+            /// The resolver reads the base without declaring it: a server decides otherwise than a
             /// replica.
             reads_the_base_silently ReadsTheBaseSilently
                 => what_it_does_not_ask_for_makes_no_difference

@@ -1,4 +1,4 @@
-//! Conflicts that a resolver may meet.
+//! Conflicts that a resolver may receive.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,8 +46,8 @@ pub(super) fn state(millis: u64, replica: u8, body: Option<&Body>) -> DocumentSt
     DocumentState { revision, author: revision, created, body: body.cloned(), erased: None }
 }
 
-/// Returns every conflict over those bodies: live or deleted on either side, with a base or
-/// without, with either side later or both of one time. Equal sides are no conflict.
+/// Returns every conflict over those bodies: live or deleted on either side, with or without a
+/// base, with either side later or both at the same time. Equal sides are no conflict.
 pub(super) fn over(bodies: &[Body]) -> Vec<Met> {
     let mut sides: Vec<Option<&Body>> = bodies.iter().map(Some).collect();
     sides.push(None);

@@ -18,7 +18,7 @@ fn write(world: &mut World<MemoryCores>, replica: usize, name: &str, body: Optio
     must(world.write(replica, LocalTransaction { scope, writes }), "a write");
 }
 
-/// Makes documents, and edits of two replicas that do not know of each other.
+/// Makes documents, and concurrent edits of them on two replicas.
 fn disagree(world: &mut World<MemoryCores>, documents: &[Body]) {
     let sides = || documents.iter().map(Some).chain([None]);
     let mut names = Vec::new();
@@ -36,7 +36,7 @@ fn disagree(world: &mut World<MemoryCores>, documents: &[Body]) {
         world.tick(3);
         write(world, 1, name, *theirs);
     }
-    // Both replicas also made documents without knowing of the other's.
+    // Both replicas also made documents that the other one does not know.
     for (m, mine) in documents.iter().enumerate() {
         for (t, theirs) in documents.iter().enumerate() {
             let name = format!("new/{m}-{t}");
@@ -81,7 +81,7 @@ pub async fn replicas_become_equal_when_the_server_resolves(subject: Subject) ->
 }
 
 /// Three replicas that keep disagreeing converge after each round, and every conflict is decided a
-/// bounded number of times: replicas do not overrule each other again and again.
+/// bounded number of times.
 pub async fn three_replicas_come_to_rest(subject: Subject) -> Outcome {
     const ROUNDS: usize = 6;
     const DOCUMENTS: usize = 5;

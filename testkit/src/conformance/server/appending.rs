@@ -64,8 +64,8 @@ pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// A reader that has followed the log to a position has seen the newest state of every document at
-/// or below it, at every moment and with many writers.
+/// A reader that has followed the log to a position has received the newest state of every document
+/// at or below it, at every moment and with many writers.
 pub async fn followers_see_everything_below_their_position<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -140,7 +140,8 @@ impl ServerStorageHarness for Opened {
     }
 }
 
-/// A reader at the head sees whole pushes: documents that are pushed together have equal bodies.
+/// A reader at the head receives whole pushes: documents that are pushed together have equal
+/// bodies.
 pub async fn readers_see_whole_pushes<H: ServerStorageHarness>(harness: H) -> Outcome {
     const PUSHES: usize = 40;
     let fixture = Fixture::open(&harness).await;
@@ -248,7 +249,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
     Ok(())
 }
 
-/// Two processes on one log assign positions one after the other, and both see everything.
+/// Two processes on one log assign positions one after the other, and both read everything.
 pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> Outcome {
     const PUSHES: u64 = 12;
     harness.capabilities().need_several_handles()?;

@@ -32,7 +32,7 @@ async fn nothing_new(fixture: &Fixture, at: &Cursor) -> ServerScope {
     scope
 }
 
-/// A reader at the head sees every commit that follows its last read: pushes, purges and new
+/// A reader at the head receives every commit that follows its last read: pushes, purges and new
 /// epochs.
 pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>(
     harness: H,
@@ -70,7 +70,7 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
     Ok(())
 }
 
-/// A reader at the head sees the commits of another process.
+/// A reader at the head receives the commits of another process.
 pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -87,8 +87,8 @@ pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarne
     Ok(())
 }
 
-/// A reader that polls while a client pushes sees every push that was answered before its read, and
-/// never a lower head than before.
+/// A reader that polls while a client pushes receives every push that was answered before its read,
+/// and never a lower head than before.
 pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {

@@ -103,7 +103,7 @@ pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: ServerStorageHar
     Ok(())
 }
 
-/// Returns how often a word is in the files.
+/// Counts how often a word occurs in the files.
 async fn search<H: ServerStorageHarness>(harness: &H, word: &[u8]) -> usize {
     let bytes = must(harness.bytes().await, "the files are read");
     bytes.windows(word.len()).filter(|w| *w == word).count()

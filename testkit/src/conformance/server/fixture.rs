@@ -25,13 +25,13 @@ pub(super) const FRESH: Epoch = Epoch([0xf0; 16]);
 /// The identities of a new log.
 pub(super) const NEW: NewLog = NewLog { epoch: FRESH, key: LogKey([7; 16]) };
 
-/// The replica whose changes these are where it does not matter.
+/// The replica whose changes these are, where it does not matter which one.
 pub(super) const WRITER: ReplicaId = ReplicaId([0x11; 16]);
 
 type Admit = dyn Fn(&Change) -> std::result::Result<(), Rejection> + Send + Sync;
 type Resolve = dyn Fn(&Change, Option<&DocumentState>) -> Option<Resolution> + Send + Sync;
 
-/// A judge that decides as a case says.
+/// A judge whose decisions a case sets.
 pub(super) struct Told {
     admit: Box<Admit>,
     resolve: Box<Resolve>,

@@ -127,7 +127,7 @@ pub async fn chunks_are_bounded_and_move_on<H: ServerStorageHarness>(harness: H)
     Ok(())
 }
 
-/// A reader receives the collections that it may see, and moves past the others.
+/// A reader receives the collections that it may read, and moves past the others.
 pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     for n in 0..10 {
@@ -163,7 +163,7 @@ pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness:
     Ok(())
 }
 
-/// A reader receives the collections that its cursor names, among those that it may see, and moves
+/// A reader receives the collections that its cursor names, among those that it may read, and moves
 /// past all others.
 pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;

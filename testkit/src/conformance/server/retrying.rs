@@ -7,7 +7,7 @@ use super::super::tools::{must, scope};
 use super::ServerStorageHarness;
 use super::fixture::{Fixture, WRITER, batch, change, decided, insert};
 
-/// Asserts that nothing has changed.
+/// Asserts that the push is repeated without an effect, and returns its verdicts.
 async fn unchanged(fixture: &Fixture, what: &str, pushed: &PushBatch) -> Verdicts {
     let before = (fixture.scope().await, fixture.all().await);
     let appended = fixture.append(pushed).await;

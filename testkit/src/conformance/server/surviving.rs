@@ -14,7 +14,7 @@ async fn everything(fixture: &Fixture) -> (ServerScope, Vec<LogEntry>) {
     (fixture.scope().await, fixture.all().await)
 }
 
-/// Closed data is there again: documents, positions, counts, acknowledgements.
+/// Closed data is complete when it is opened again: documents, positions, counts, acknowledgements.
 pub async fn what_was_closed_is_there_again<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let fixture = Fixture::open(&harness).await;

@@ -19,7 +19,7 @@ use super::log::Log;
 /// The result of a resolver in a case.
 pub(super) type Answer = fn() -> sync_core::error::Result<Resolution>;
 
-/// A resolver that counts its calls, and returns or fails as the case says.
+/// A resolver that counts its calls, and returns or fails as the case requires.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) answer: Answer,
@@ -104,8 +104,8 @@ pub async fn a_chunk_that_contradicts_itself_changes_nothing<H: StorageHarness>(
     Ok(())
 }
 
-/// A chunk that does not begin at the stored position changes nothing, and the result says so: one
-/// that is early, late, doubled, overlapping, or of another epoch.
+/// A chunk that does not begin at the stored position changes nothing, and the result reports it:
+/// a chunk that is early, late, doubled, overlapping, or of another epoch.
 pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -223,7 +223,7 @@ pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// A true conflict calls the resolver once, and its decision is what the app sees and what is
+/// A true conflict calls the resolver once, and its decision is what the app reads and what is
 /// pushed.
 pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
     let mut fixture = Fixture::open(&harness).await;

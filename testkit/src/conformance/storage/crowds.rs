@@ -12,7 +12,7 @@ use super::StorageHarness;
 use super::fixture::{Fixture, put, transaction};
 use super::log::Log;
 
-/// Many callers write at once: every acknowledged write is there, with its own place and stamp.
+/// Many callers write at once: every acknowledged write is stored, with its own place and stamp.
 pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcome {
     const CALLERS: usize = 16;
     const WRITES: usize = 12;
@@ -46,7 +46,8 @@ pub async fn many_callers_write_at_once<H: StorageHarness>(harness: H) -> Outcom
     Ok(())
 }
 
-/// A reader sees whole transactions: documents that are written together are equal in every result.
+/// A reader reads whole transactions: documents that are written together are equal in every
+/// result.
 pub async fn readers_see_whole_transactions<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let pair = |n: usize| transaction(["x", "y", "z"].map(|name| put(name, &n.to_string())));
@@ -72,7 +73,7 @@ pub async fn readers_see_whole_transactions<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// A reader sees whole chunks: at every moment the documents are those up to the position.
+/// A reader reads whole chunks: at every moment the documents are those up to the position.
 pub async fn readers_see_whole_chunks<H: StorageHarness>(harness: H) -> Outcome {
     const CHUNKS: u64 = 40;
     let fixture = Fixture::open(&harness).await;

@@ -89,7 +89,7 @@ pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harnes
 }
 
 /// An erasure by another replica also removes everything, without calling the resolver, and the app
-/// is told.
+/// is notified.
 pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
@@ -159,7 +159,7 @@ pub async fn nothing_is_left_in_the_files_of_what_was_erased<H: StorageHarness>(
     Ok(())
 }
 
-/// Returns how often a word is in the files.
+/// Counts how often a word occurs in the files.
 async fn search<H: StorageHarness>(harness: &H, word: &[u8]) -> usize {
     let bytes = must(harness.bytes().await, "the files are read");
     bytes.windows(word.len()).filter(|w| *w == word).count()

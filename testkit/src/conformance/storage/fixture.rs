@@ -129,7 +129,7 @@ impl Fixture {
         applied
     }
 
-    // ---- looking
+    // ---- reading
 
     pub(super) async fn state(&self) -> ReplicaState {
         must(self.storage.state().await, "the state is read")

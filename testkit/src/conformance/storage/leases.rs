@@ -86,7 +86,7 @@ pub async fn the_app_needs_no_lease<H: StorageHarness>(harness: H) -> Outcome {
     Ok(())
 }
 
-/// Two processes on one replica see each other's writes and are woken by them, and only one runs
+/// Two processes on one replica read each other's writes and are woken by them, and only one runs
 /// the engine.
 pub async fn two_processes_share_a_replica<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_several_handles()?;

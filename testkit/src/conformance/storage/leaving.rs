@@ -57,7 +57,7 @@ pub async fn a_forgotten_scope_leaves_nothing_but_own_edits<H: StorageHarness>(
     Ok(())
 }
 
-/// A forgotten collection leaves alone, and the batch in flight of the others is still pushed.
+/// A forgotten collection leaves without the others, and their batch in flight is still pushed.
 pub async fn a_forgotten_collection_leaves_the_others<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();

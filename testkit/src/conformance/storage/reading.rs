@@ -72,7 +72,7 @@ pub async fn scopes_and_collections_are_apart<H: StorageHarness>(harness: H) -> 
     Ok(())
 }
 
-/// Pages are bounded in documents and in bytes, one document always fits, and `more` says whether
+/// Pages are bounded in documents and in bytes, one document always fits, and `more` shows whether
 /// more follow.
 pub async fn pages_are_bounded<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;

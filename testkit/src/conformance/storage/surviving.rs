@@ -21,7 +21,7 @@ struct Everything {
 
 async fn everything(fixture: &Fixture) -> Everything {
     let mut state = fixture.state().await;
-    // Each fixture claims a lease of its own, so leases differ.
+    // Each fixture claims another lease.
     state.lease = Default::default();
     let mut unsettled = Vec::new();
     let kinds =
@@ -52,7 +52,8 @@ async fn busy(fixture: &Fixture, log: &mut Log) -> PushBatch {
     batch
 }
 
-/// Closed data is there again: identity, documents, outbox, batch, quarantine, position and feed.
+/// Closed data is complete when it is opened again: identity, documents, outbox, batch, quarantine,
+/// position and feed.
 pub async fn what_was_closed_is_there_again<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let fixture = Fixture::open(&harness).await;
@@ -73,7 +74,7 @@ pub async fn what_was_closed_is_there_again<H: StorageHarness>(harness: H) -> Ou
     Ok(())
 }
 
-/// An acknowledged write is there after a crash, whole, with its place in the outbox.
+/// An acknowledged write survives a crash, whole, with its place in the outbox.
 pub async fn an_acknowledged_write_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let mut fixture = Fixture::open(&harness).await;

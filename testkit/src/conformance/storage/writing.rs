@@ -123,7 +123,7 @@ pub async fn what_the_server_does_not_take_is_refused<H: StorageHarness>(harness
     Ok(())
 }
 
-/// Within a transaction a later write sees the earlier ones.
+/// Within a transaction a later write reads the earlier ones.
 pub async fn a_later_write_sees_the_earlier_ones<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let insert = write("a", WriteOperation::Insert(body("1")));

@@ -23,13 +23,13 @@ pub(super) const REASON: &str = "nobody writes here: ünïcode";
 
 #[derive(Debug, Default)]
 struct Rules {
-    /// Scopes that only one principal may see.
+    /// Scopes that only one principal may read.
     owned: BTreeMap<Scope, String>,
     /// Scopes in which every request fails.
     failing: BTreeMap<Scope, Error>,
 }
 
-/// Hooks that decide as the case says.
+/// Hooks whose decisions a case sets.
 #[derive(Debug, Default)]
 pub(super) struct AccessSwitch {
     rules: Mutex<Rules>,
@@ -48,7 +48,7 @@ impl AccessSwitch {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets only that principal see the scope from now on.
+    /// Lets only that principal read the scope from now on.
     pub(super) fn reserve(&self, scope: &Scope, principal: &str) {
         self.rules().owned.insert(scope.clone(), principal.to_owned());
     }
@@ -62,7 +62,7 @@ impl AccessSwitch {
         };
     }
 
-    /// Makes requests in the scope wait from now on, unserved.
+    /// Makes requests in the scope wait from now on.
     pub(super) fn hold(&self, scope: &Scope) {
         self.held.send_modify(|held| {
             held.insert(scope.clone());

@@ -90,7 +90,7 @@ impl<H: TransportHarness> Fixture<H> {
         self.server.storage().find_scope(scope.clone()).await.unwrap().is_some()
     }
 
-    /// Makes a client that writes on a link of its own, in memory, and not on the link under test.
+    /// Makes a client that writes on a separate link in memory, and not on the link under test.
     pub(super) async fn author(&self) -> Author {
         let (connection, _) =
             self.server.in_process().connect(hello(200, &[])).await.expect("a link in memory");
@@ -98,7 +98,7 @@ impl<H: TransportHarness> Fixture<H> {
     }
 }
 
-/// A client that writes documents on a link of its own.
+/// A client that writes documents on a separate link.
 pub(super) struct Author {
     connection: Arc<dyn Connection>,
     next: AtomicU64,
@@ -114,7 +114,7 @@ impl Author {
         assert_accepted(&verdicts);
     }
 
-    /// Writes documents with these numbers, each in an append of its own.
+    /// Writes documents with these numbers, each in a separate append.
     pub(super) async fn write_each(&self, scope: &Scope, numbers: std::ops::Range<usize>) {
         for n in numbers {
             self.write(scope, &[(&name(n), text("x"))]).await;

@@ -14,13 +14,13 @@ use crate::proxy::{Ending, TcpProxy};
 
 /// Connects a transport to a server, and injects faults into the link between them.
 ///
-/// Each case gets a harness of its own and calls [`serve`](Self::serve) once. The methods that
-/// break the link are capabilities: a harness without them leaves them out, and the cases that need
-/// them are skipped, counted and printed. Over TCP a harness names its [proxy](Self::proxy), for
-/// links made of frames a [`LinkSwitch`](crate::proxy::LinkSwitch) provides all of them.
+/// Each case gets a fresh harness and calls [`serve`](Self::serve) once. The methods that break the
+/// link are capabilities: a harness without them leaves them out, and the cases that need them are
+/// skipped, counted and printed. Over TCP a harness names its [proxy](Self::proxy), for links made
+/// of frames a [`LinkSwitch`](crate::proxy::LinkSwitch) provides all of them.
 #[async_trait]
 pub trait TransportHarness: Send + Sync + 'static {
-    /// Serves a server for as long as the harness lives, and returns a transport to it.
+    /// Serves a server while the harness exists, and returns a transport to it.
     ///
     /// # Errors
     /// Any failure: the case fails.
@@ -34,8 +34,8 @@ pub trait TransportHarness: Send + Sync + 'static {
         Timing::default()
     }
 
-    /// Returns whether a live stream continues by itself over another link when its own breaks, as
-    /// one made of single requests does.
+    /// Returns whether a live stream continues by itself over another link when its link breaks,
+    /// like a stream that is made of single requests.
     fn heals(&self) -> bool {
         false
     }

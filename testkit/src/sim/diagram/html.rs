@@ -318,7 +318,7 @@ mod tests {
     use crate::sim::{Difference, Simulation, Violation};
 
     #[test]
-    fn a_page_stands_alone_and_escapes_what_it_shows() {
+    fn a_page_is_self_contained_and_escapes_its_text() {
         let plan = Simulation::builder().clients(2).seconds(5).build().plan(1);
         let violation = Violation { oracle: "mine", at: 1_500, what: "<b> & \"c\"".into() };
         let moment = |mark, to| Moment { at: 1_500, lane: 1, mark, text: "push <1>".into(), to };

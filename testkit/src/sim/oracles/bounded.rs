@@ -112,8 +112,8 @@ impl Oracle for Bounded {
                 }
                 bounded(*client, "connected", in_vain)
             }
-            // A retry gets the rejection again, and so does a device that lost its power; but not
-            // for ever.
+            // A retry gets the rejection again, and also a device that lost its power; but not for
+            // ever.
             Fact::Appended { batch, verdicts: Verdicts::Decided { verdicts, .. }, .. } => {
                 for (change, verdict) in batch.changes.iter().zip(verdicts) {
                     if !matches!(verdict.kind, VerdictKind::Rejected(_)) {

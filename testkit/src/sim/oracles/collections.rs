@@ -1,4 +1,4 @@
-//! A client receives only collections that it may see and requests, shows others only by its own
+//! A client receives only collections that it may read and requests, shows others only by its own
 //! writes, and pushes nothing of a collection that it does not sync.
 
 use sync_core::model::Collection;

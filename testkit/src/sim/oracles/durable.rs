@@ -54,8 +54,8 @@ impl Oracle for Durable {
 }
 
 /// Returns whether a tombstone may have left the replica: the server purged it, or holds a later
-/// state in its place and has moved the horizon since. A replica that may not see the collection
-/// receives the horizon alone.
+/// state in its place and has moved the horizon since. A replica that may not read the collection
+/// receives only the horizon.
 fn is_spent(
     key: &DocumentKey,
     shown: &DocumentState,

@@ -1,8 +1,8 @@
 //! Oracles: each checks one property that must hold, and names the guarantee that promises it.
 //!
-//! They judge by the recorded [history](super::History), not by the engine's own state. Each sees
-//! every [fact](Fact) before the history records it, and is called once more at the end, when all
-//! faults have ended and all clients are idle.
+//! They judge by the recorded [history](super::History), not by the engine's own state. Each
+//! receives every [fact](Fact) before the history records it, and is called once more at the end,
+//! when all faults have ended and all clients are idle.
 
 mod bounded;
 mod checkpoint;
@@ -37,7 +37,7 @@ pub trait Oracle: fmt::Debug + Send {
     /// Returns its name, for reports.
     fn name(&self) -> &'static str;
 
-    /// Checks a fact; the history knows everything before it.
+    /// Checks a fact; the history contains everything before it.
     ///
     /// # Errors
     /// The violation.

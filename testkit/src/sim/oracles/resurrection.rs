@@ -1,5 +1,5 @@
-//! A deleted document does not come back unless a client wrote it again after seeing the deletion,
-//! or a resolver chose the edit (guarantee 5).
+//! A deleted document does not come back unless a client wrote it again after receiving the
+//! deletion, or a resolver chose the edit (guarantee 5).
 
 use sync_core::model::{DocumentState, VerdictKind, Verdicts};
 
@@ -63,7 +63,7 @@ impl Oracle for Resurrection {
                     let back = comes_back(history.story(&key), row, Some(&change.state))
                         && !history.is_time_lost(&key);
                     let story = history.story(&key);
-                    // A client that saw the deletion, or never had the document, makes a new one.
+                    // A client that has the deletion, or never had the document, makes a new one.
                     let saw_it_alive = change.base.is_some_and(|base| !base.tombstone);
                     let stale = row.is_none()
                         && saw_it_alive

@@ -1,4 +1,4 @@
-//! No scope reaches a client that may not see it (guarantee 12), and a client keeps nothing of
+//! No scope reaches a client that may not read it (guarantee 12), and a client keeps nothing of
 //! scopes that it does not follow.
 
 use super::{Fact, History, Look, Oracle, Verdict};

@@ -26,8 +26,8 @@ impl Oracle for Sessions {
         let body = |s: &Option<sync_core::model::DocumentState>| s.as_ref().map(|s| s.body.clone());
         let same = body(before) == body(after);
         let met = same || story.deletions_met(before.as_ref(), after.as_ref());
-        // The server holds the write in a state that the client may not see: it comes back when the
-        // client may see it again.
+        // The server holds the write in a state that the client may not read: it comes back when
+        // the client may read it again.
         let withheld =
             *cause == Cause::Settled && history.withheld.contains(&(*client, key.clone()));
         let turned = history.are_erasures_turned_round(key, before.as_ref(), after.as_ref());

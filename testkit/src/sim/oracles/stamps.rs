@@ -124,8 +124,8 @@ impl Oracle for Stamps {
                 }
                 Ok(())
             }
-            // The replica stamps the edit anew and pushes again: a device with a wrong clock is not
-            // locked out.
+            // The replica stamps the edit anew and pushes again: a device with a wrong clock can
+            // still write.
             Fact::Refused { client, key, rejection } => match rejection.code {
                 RejectionCode::Clock { .. } => {
                     Err(format!("client {client} gave up {key} because of its clock"))

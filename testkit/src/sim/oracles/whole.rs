@@ -1,5 +1,5 @@
 //! A local transaction is pushed whole, and a chunk never ends within one append: a reader at the
-//! head sees no half of one.
+//! head never reads half of one.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl Oracle for Whole {
                     for (key, revision) in unit.iter().filter(|(k, r)| !has(k, r)) {
                         let record = look.record(*client, key).unwrap_or_default();
                         let newest = record.current.as_ref().map(|c| c.revision) == Some(*revision);
-                        // A settled state that is offered again is a unit of its own.
+                        // A settled state that is offered again is a separate unit.
                         let base = record.edit().and_then(|e| e.base.as_ref());
                         let offered = base.is_some_and(|b| b.state.revision == *revision);
                         if newest

@@ -65,7 +65,7 @@ impl BrokenServerStorage {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a reader has read the half-finished push, or gives up after a while.
+    /// Waits until a reader has read the half-finished push, or for a bounded time.
     async fn let_others_look(&self) {
         let before = self.memory().looks;
         for _ in 0..2_000 {

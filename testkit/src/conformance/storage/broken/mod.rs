@@ -121,7 +121,7 @@ macro_rules! storage_conformance_faults {
             /// it stay.
             erasures_heard_as_deletions ErasuresHeardAsDeletions
                 => an_erasure_that_is_heard_of_takes_everything
-            /// A local-only collection is synced all the same.
+            /// A local-only collection is synced like any other.
             declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage continues to work.
             open_after_closing OpenAfterClosing => after_closing_everything_fails_as_closed

@@ -59,7 +59,7 @@ impl BrokenStorage {
         Ok(cx)
     }
 
-    /// Waits until a reader has read the half-finished transaction, or gives up after a while.
+    /// Waits until a reader has read the half-finished transaction, or for a bounded time.
     pub(super) async fn let_others_look(&self) {
         let before = self.memory.lock().looks;
         for _ in 0..2_000 {
@@ -70,7 +70,7 @@ impl BrokenStorage {
         }
     }
 
-    /// Executes the writes one by one, each in a transaction of its own.
+    /// Executes the writes one by one, each in a separate transaction.
     async fn write_one_by_one(&self, now: Now, transaction: LocalTransaction) -> Result<Committed> {
         let mut all = Committed::default();
         for write in transaction.writes {

@@ -33,8 +33,7 @@ pub async fn greets_with_heads_epochs_and_limits<H: TransportHarness>(harness: H
     Ok(())
 }
 
-/// A scope whose cursor is of an epoch that the server never had is reset; so is one whose cursor
-/// is below the horizon.
+/// A scope is reset if its cursor is of an epoch that the server never had, or below the horizon.
 pub async fn resets_scopes_whose_position_means_nothing<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -83,7 +82,7 @@ pub async fn compares_the_digest_of_a_greeting<H: TransportHarness>(harness: H) 
     Ok(())
 }
 
-/// A scope that the replica may not see is missing from the welcome, and the others are there.
+/// A scope that the replica may not read is missing from the welcome, and the others are there.
 pub async fn leaves_out_scopes_that_may_not_be_seen<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let (mine, theirs) = (scope("mine"), scope("theirs"));

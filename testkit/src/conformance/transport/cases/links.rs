@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Asserts that an error says that the link was lost.
+/// Asserts that an error reports a lost link.
 fn assert_lost(error: &Error) {
     let kinds = [ErrorKind::Network, ErrorKind::Timeout, ErrorKind::Closed];
     assert!(kinds.contains(&error.kind()), "{error:?}");

@@ -63,7 +63,7 @@ pub async fn nothing_is_missed_while_it_is_not_polled<H: TransportHarness>(harne
 }
 
 /// Writes of other clients that are made while this replica pushes arrive on the live stream, and
-/// so do its own.
+/// also its own writes.
 pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
@@ -111,9 +111,9 @@ pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H
     let mut reader = Reader::few(&scope, 2);
     let mut live = connection.live(reader.request());
     for n in 0..30 {
-        // The write runs while one task after the other waits, polls once, and leaves; and a while
-        // longer, because the author may be answered first. Some of the polls take time: on a busy
-        // machine all of them would be over before anything has arrived.
+        // The write runs while one task after the other waits, polls once, and stops waiting; and a
+        // while longer, because the author may be answered first. Some of the polls take time: on a
+        // busy machine all of them would be over before anything has arrived.
         let mut write = std::pin::pin!(author.write_each(&scope, n..n + 1));
         let (mut is_written, mut looks) = (false, 0);
         while !is_written || (looks < 1_000 && reader.entries.len() <= n) {
@@ -169,8 +169,8 @@ pub async fn many_scopes_are_followed_at_once<H: TransportHarness>(harness: H) -
     Ok(())
 }
 
-/// A cursor of a foreign epoch causes a reset as the last event of the stream; so does a log that
-/// begins another epoch while the stream is at its head.
+/// A cursor of a foreign epoch causes a reset as the last event of the stream. A log that begins
+/// another epoch while the stream is at its head causes it too.
 pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::with_heartbeat(harness).await;
     let scope = scope("lives");

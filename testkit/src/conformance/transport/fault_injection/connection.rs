@@ -35,7 +35,7 @@ pub(super) struct FaultyConnection {
     attic: Attic,
 }
 
-/// Where dropped streams are kept.
+/// Keeps dropped streams.
 #[derive(Clone, Default)]
 pub(super) struct Attic(pub(super) Arc<Mutex<Vec<Live>>>);
 

@@ -217,8 +217,8 @@ impl<H: TransportHarness> TransportHarness for FaultyHarness<H> {
         self.inner.adjust(options);
     }
 
-    /// Returns shorter bounds, because requests that the fault lets wait for ever need not be
-    /// waited for that long.
+    /// Returns shorter bounds: a request that the fault blocks for ever need not be waited for that
+    /// long.
     fn timing(&self) -> Timing {
         let mut timing = self.inner.timing();
         timing.prompt = timing.prompt.min(ENOUGH);

@@ -18,7 +18,7 @@ use super::connection::{Attic, change_chunk, change_error, hides};
 /// How long a stream that swaps chunks waits for the second one.
 const SWAP: Duration = Duration::from_millis(200);
 
-/// Counts something for as long as it lives.
+/// Increments a counter while this value exists.
 pub(super) struct Count<'a>(&'a AtomicUsize);
 
 impl<'a> Count<'a> {
