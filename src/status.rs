@@ -14,11 +14,12 @@ use crate::document::time_of;
 use crate::{Replica, StatusWatch, unix_millis};
 
 /// The activity of the sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Activity {
     /// Nothing is to be done: in sync, or never started.
+    #[default]
     Idle,
     /// Something is on its way.
     Syncing,
@@ -45,7 +46,7 @@ impl Activity {
 }
 
 /// The state of a replica's sync.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// The activity.
@@ -69,22 +70,6 @@ pub struct Status {
     pub in_sync: bool,
     /// The direction of the sync.
     pub direction: Direction,
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        Self {
-            activity: Activity::Idle,
-            pulled: 0,
-            remaining: 0,
-            outbox: OutboxCounts::default(),
-            error: None,
-            failures: 0,
-            retries: false,
-            in_sync: false,
-            direction: Direction::Both,
-        }
-    }
 }
 
 impl Status {

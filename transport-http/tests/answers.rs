@@ -13,201 +13,92 @@ use axum::body::Body;
 use axum::response::Response;
 use futures_util::stream;
 use script::*;
-use sync_core::error::{ErrorKind, Retry};
+use sync_core::error::ErrorKind::{
+    self, Network, Overloaded, PermissionDenied, Protocol, Timeout, Unauthenticated,
+};
+use sync_core::error::Retry::{self, Later, Never, Reconnect};
 use sync_core::protocol::Welcome;
 use sync_core::transport::Transport;
 use transport_http::HttpTransport;
 use transport_http::format::Format;
 
-struct Wrong {
-    name: &'static str,
-    answer: fn(Format) -> Response,
-    kind: ErrorKind,
-    retry: Retry,
-    /// What has to be in the text.
-    says: &'static str,
+/// An answer that is not the server's: its name, the error's kind, advice and a part of its text.
+struct Wrong(&'static str, ErrorKind, Retry, &'static str, fn(Format) -> Response);
+
+const fn later(seconds: u64) -> Retry {
+    Later(Some(Duration::from_secs(seconds)))
 }
 
 const WRONG: &[Wrong] = &[
-    Wrong {
-        name: "a page of the network",
-        answer: |_| html(200, &[]),
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "sign-in",
-    },
-    Wrong {
-        name: "no content at all",
-        answer: |_| answer(204, &[], ""),
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "content-type",
-    },
-    Wrong {
-        name: "JSON of something else",
-        answer: |_| answer(200, &[("content-type", "application/json")], "{\"status\":\"ok\"}"),
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "",
-    },
-    Wrong {
-        name: "a frame that was cut",
-        answer: |_| framed(200, &[], bytes_of_chunk()[..60].to_vec()),
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "60",
-    },
-    Wrong {
-        name: "a frame in which a bit was flipped",
-        answer: |_| {
-            let mut bytes = bytes_of_chunk();
-            bytes[70] ^= 4;
-            framed(200, &[], bytes)
-        },
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "changed on the way",
-    },
-    Wrong {
-        name: "another message",
-        answer: |f| content(f, welcome()),
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "",
-    },
-    Wrong {
-        name: "a body that ends too early",
-        answer: |_| {
-            let parts = [Ok("half".to_owned()), Err(std::io::Error::other("cut"))];
-            let body = Body::from_stream(stream::iter(parts));
-            answer(200, &[("content-type", "application/vnd.twotide.v1")], body)
-        },
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "broke",
-    },
-    Wrong {
-        name: "a body without an end",
-        answer: |_| {
-            let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0u8; 4_096]));
-            answer(200, &[("content-type", "application/json")], Body::from_stream(endless))
-        },
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "over the limit",
-    },
-    Wrong {
-        name: "a body that unfolds without an end",
-        answer: |_| {
-            let body = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
-            framed(200, &[("content-encoding", "zstd")], body)
-        },
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "over the limit",
-    },
-    Wrong {
-        name: "a refusal of ours",
-        answer: refusal,
-        kind: ErrorKind::PermissionDenied,
-        retry: Retry::Never,
-        says: "not this scope",
-    },
-    Wrong {
-        name: "a gateway without a server",
-        answer: |_| html(502, &[]),
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "502",
-    },
-    Wrong {
-        name: "a gateway that lost patience",
-        answer: |_| html(504, &[("retry-after", "3")]),
-        kind: ErrorKind::Timeout,
-        retry: Retry::Later(Some(Duration::from_secs(3))),
-        says: "504",
-    },
-    Wrong {
-        name: "a gateway that asks to wait",
-        answer: |_| html(503, &[("retry-after", "7")]),
-        kind: ErrorKind::Overloaded,
-        retry: Retry::Later(Some(Duration::from_secs(7))),
-        says: "503",
-    },
-    Wrong {
-        name: "a gateway that asks to wait until a date",
-        answer: |_| {
-            let dates = [
-                ("date", "Wed, 21 Oct 2026 12:00:00 GMT"),
-                ("retry-after", "Wed, 21 Oct 2026 12:00:40 GMT"),
-            ];
-            html(429, &dates)
-        },
-        kind: ErrorKind::Overloaded,
-        retry: Retry::Later(Some(Duration::from_secs(40))),
-        says: "429",
-    },
-    Wrong {
-        name: "an unknown token at a gateway",
-        answer: |_| html(401, &[]),
-        kind: ErrorKind::Unauthenticated,
-        retry: Retry::Reconnect,
-        says: "401",
-    },
-    Wrong {
-        name: "a page of a network that forbids",
-        answer: |_| html(403, &[]),
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "403",
-    },
-    Wrong {
-        name: "a page that asks for a day",
-        answer: |_| html(503, &[("retry-after", "86400")]),
-        kind: ErrorKind::Overloaded,
-        retry: Retry::Later(Some(Duration::from_secs(300))),
-        says: "503",
-    },
-    Wrong {
-        name: "sent elsewhere",
-        answer: |_| answer(302, &[("location", "http://portal.example/login?x=y")], ""),
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "portal.example/login",
-    },
-    Wrong {
-        name: "sent in a circle",
-        answer: |_| answer(307, &[("location", "/v1/scopes/default/changes")], ""),
-        kind: ErrorKind::Network,
-        retry: Retry::Reconnect,
-        says: "again and again",
-    },
-    Wrong {
-        name: "nothing new where that was not asked",
-        answer: |_| answer(304, &[], ""),
-        kind: ErrorKind::Protocol,
-        retry: Retry::Reconnect,
-        says: "not asked",
-    },
+    Wrong("a page of the network", Network, Reconnect, "sign-in", |_| html(200, &[])),
+    Wrong("no content at all", Network, Reconnect, "content-type", |_| answer(204, &[], "")),
+    Wrong("JSON of something else", Protocol, Reconnect, "", |_| {
+        answer(200, &[("content-type", "application/json")], "{\"status\":\"ok\"}")
+    }),
+    Wrong("a frame that was cut", Protocol, Reconnect, "60", |_| {
+        framed(200, &[], bytes_of_chunk()[..60].to_vec())
+    }),
+    Wrong("a frame in which a bit was flipped", Protocol, Reconnect, "changed on the way", |_| {
+        let mut bytes = bytes_of_chunk();
+        bytes[70] ^= 4;
+        framed(200, &[], bytes)
+    }),
+    Wrong("another message", Protocol, Reconnect, "", |f| content(f, welcome())),
+    Wrong("a body that ends too early", Network, Reconnect, "broke", |_| {
+        let parts = [Ok("half".to_owned()), Err(std::io::Error::other("cut"))];
+        let body = Body::from_stream(stream::iter(parts));
+        answer(200, &[("content-type", "application/vnd.twotide.v1")], body)
+    }),
+    Wrong("a body without an end", Protocol, Reconnect, "over the limit", |_| {
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0u8; 4_096]));
+        answer(200, &[("content-type", "application/json")], Body::from_stream(endless))
+    }),
+    Wrong("a body that unfolds without an end", Protocol, Reconnect, "over the limit", |_| {
+        let body = zstd::bulk::compress(&vec![0; 8 << 20], 1).unwrap();
+        framed(200, &[("content-encoding", "zstd")], body)
+    }),
+    Wrong("a refusal of ours", PermissionDenied, Never, "not this scope", refusal),
+    Wrong("a gateway without a server", Network, Reconnect, "502", |_| html(502, &[])),
+    Wrong("a gateway that lost patience", Timeout, later(3), "504", |_| {
+        html(504, &[("retry-after", "3")])
+    }),
+    Wrong("a gateway that asks to wait", Overloaded, later(7), "503", |_| {
+        html(503, &[("retry-after", "7")])
+    }),
+    Wrong("a gateway that asks to wait until a date", Overloaded, later(40), "429", |_| {
+        let dates = [
+            ("date", "Wed, 21 Oct 2026 12:00:00 GMT"),
+            ("retry-after", "Wed, 21 Oct 2026 12:00:40 GMT"),
+        ];
+        html(429, &dates)
+    }),
+    Wrong("an unknown token at a gateway", Unauthenticated, Reconnect, "401", |_| html(401, &[])),
+    Wrong("a page of a network that forbids", Network, Reconnect, "403", |_| html(403, &[])),
+    Wrong("a page that asks for a day", Overloaded, later(300), "503", |_| {
+        html(503, &[("retry-after", "86400")])
+    }),
+    Wrong("sent elsewhere", Network, Reconnect, "portal.example/login", |_| {
+        answer(302, &[("location", "http://portal.example/login?x=y")], "")
+    }),
+    Wrong("sent in a circle", Network, Reconnect, "again and again", |_| {
+        answer(307, &[("location", "/v1/scopes/default/changes")], "")
+    }),
+    Wrong("nothing new where that was not asked", Protocol, Reconnect, "not asked", |_| {
+        answer(304, &[], "")
+    }),
 ];
 
 #[tokio::test]
 async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
-    for wrong in WRONG {
-        let server =
-            Script::greeting(move |seen| async move { (wrong.answer)(seen.format()) }).await;
+    for Wrong(name, kind, retry, says, answered) in WRONG {
+        let server = Script::greeting(move |seen| async move { answered(seen.format()) }).await;
         let mut config = server.config();
         config.max_answer_bytes = 1 << 20;
         let connection = server.connect_with(config).await;
         let error = within(connection.pull(pull(0))).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.retry()),
-            (wrong.kind, wrong.retry),
-            "{}: {error}",
-            wrong.name
-        );
+        assert_eq!((error.kind(), error.retry()), (*kind, *retry), "{name}: {error}");
         let text = error.report().to_string();
-        assert!(text.contains(wrong.says) && error.operation().is_some(), "{}: {text}", wrong.name);
+        assert!(text.contains(says) && error.operation().is_some(), "{name}: {text}");
         assert!(!text.contains("x=y") && text.len() < 800, "{}: {text}", wrong.name);
     }
 }
@@ -215,7 +106,7 @@ async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
 #[tokio::test]
 async fn what_answers_a_greeting_is_checked_too() {
     for wrong in WRONG.iter().filter(|w| !w.says.contains("again") && w.name != "another message") {
-        let server = Script::start(move |seen| async move { (wrong.answer)(seen.format()) }).await;
+        let server = Script::start(move |seen| async move { answered(seen.format()) }).await;
         let transport = HttpTransport::new(server.config()).unwrap();
         let error = within(transport.connect(hello(None))).await.unwrap_err();
         if wrong.kind != ErrorKind::Protocol {

@@ -92,6 +92,13 @@ impl Script {
         self.input(Input::Applied { scope: scope(), payload, result: Ok((true, checkpoint)) });
     }
 
+    /// Delivers a chunk, which the storage applies.
+    fn pulled(&mut self, ticket: Ticket, after: u64, next: u64, head: u64) {
+        let payload = self.deliver(ticket, after, next, head);
+        self.commands();
+        self.applied(payload, next);
+    }
+
     fn formed(&mut self, push: Option<u64>) {
         self.input(Input::NextBatch { scope: scope(), result: Ok(push.map(batch)) });
     }
@@ -316,9 +323,7 @@ fn a_verdict_never_moves_the_pull_position_but_asks_for_what_it_speaks_of() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 0);
     let (pull, _) = s.pull_in();
-    let payload = s.deliver(pull, 0, 0, 0);
-    s.commands();
-    s.applied(payload, 0);
+    s.pulled(pull, 0, 0, 0);
     s.formed(Some(1));
     s.answer_push(Ok(Answer::Decided(Seq(3))));
     s.input(settled(1));
@@ -533,9 +538,7 @@ fn told(outputs: &[Output]) -> (Ticket, Seq) {
 /// Brings a script to the head, where it acknowledges its position.
 fn at_the_head(s: &mut Script) -> Ticket {
     let (pull, after) = s.pull_in();
-    let payload = s.deliver(pull, after.0, 2, 2);
-    s.commands();
-    s.applied(payload, 2);
+    s.pulled(pull, after.0, 2, 2);
     let (ticket, settled) = told(&s.commands());
     assert_eq!(settled, Seq(0));
     ticket
@@ -573,9 +576,7 @@ fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
     s.input(settled(1));
     s.formed(None);
     let (pull, _) = s.pull_in();
-    let payload = s.deliver(pull, 2, 3, 3);
-    s.commands();
-    s.applied(payload, 3);
+    s.pulled(pull, 2, 3, 3);
     assert_eq!(s.commands(), []);
     let fine = |ticket| Input::Acknowledged { scope: scope(), ticket, result: Ok(None) };
     s.input(fine(telling));
@@ -596,9 +597,7 @@ fn what_became_of_a_position_that_was_told_on_a_lost_link_does_not_end_the_next_
     assert_eq!(s.one(), Output::Disconnect { ticket: link });
     s.connect(PULL, 3);
     let (pull, _) = s.pull_in();
-    let payload = s.deliver(pull, 2, 3, 3);
-    s.commands();
-    s.applied(payload, 3);
+    s.pulled(pull, 2, 3, 3);
     let (now, _) = told(&s.commands());
     s.input(Input::Acknowledged { scope: scope(), ticket: before, result: Err(failure) });
     assert_eq!(s.commands(), []);

@@ -155,9 +155,7 @@ fn a_log_that_ends_where_the_verdicts_do_is_not_asked_again() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 2);
     let (pull, _) = s.pull_in();
-    let payload = s.deliver(pull, 0, 2, 2);
-    s.commands();
-    s.applied(payload, 2);
+    s.pulled(pull, 0, 2, 2);
     s.formed(Some(1));
     s.answer_push(Ok(Answer::Decided(Seq(2))));
     s.input(settled(1));
@@ -165,9 +163,7 @@ fn a_log_that_ends_where_the_verdicts_do_is_not_asked_again() {
     s.commands();
     s.input(Input::Run(Goal::ONCE));
     let (pull, _) = s.pull_in();
-    let payload = s.deliver(pull, 2, 2, 2);
-    s.commands();
-    s.applied(payload, 2);
+    s.pulled(pull, 2, 2, 2);
     let commands = s.commands();
     assert!(!commands.iter().any(|o| matches!(o, Output::Pull { .. })), "{commands:?}");
 }

@@ -137,9 +137,7 @@ fn documents_that_a_greeting_finds_to_differ_are_pulled_afresh_once_and_then_sho
     let stands = Checkpoint { epoch: Some(EPOCH), ..Checkpoint::default() };
     s.input(Input::ResetDone { scope: scope(), result: Ok(stands) });
     let (pull, after) = s.pull_in();
-    let payload = s.deliver(pull, after.0, 40, 40);
-    s.commands();
-    s.applied(payload, 40);
+    s.pulled(pull, after.0, 40, 40);
     let (ticket, _) = told(&s.commands());
     s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(Some(reset)) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();

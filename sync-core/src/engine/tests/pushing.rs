@@ -154,9 +154,7 @@ fn another_identity_expects_nothing_of_what_the_one_before_was_told() {
     s.greet(ticket.unwrap(), 2, 0);
     let (pull, _) = s.pull_in();
     s.formed(None);
-    let payload = s.deliver(pull, 0, 2, 2);
-    s.commands();
-    s.applied(payload, 2);
+    s.pulled(pull, 0, 2, 2);
     let (ticket, told_of) = told(&s.commands());
     assert_eq!(told_of, Seq(0));
     s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(None) });
