@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use sync_core::clock::Instant;
 use sync_core::engine::{
-    Answer, BatchMeta, ChunkMeta, Delivery, Engine, EngineOptions, Failure, Goal, Input, Output,
+    Answer, BatchMeta, ChunkMeta, Engine, EngineOptions, Failure, Goal, Input, Output,
     ScopeGreeting, Settlement, Ticket,
 };
 use sync_core::error::{ErrorKind, Retry};
@@ -32,7 +32,7 @@ use sync_core::model::{Chunk, Cursor, PushBatch, PushId, Seq, Verdicts};
 use sync_server::record::ServerScope;
 
 use crate::cores::Cores;
-use crate::world::{Greeting, Reply, World};
+use crate::world::{ConnectResult, Reply, World};
 
 /// The largest number of parcels that one [`run`](Actors::run) delivers.
 const PATIENCE: usize = 10_000;
@@ -45,12 +45,12 @@ pub struct Parcel {
     /// The ticket of the request that it belongs to.
     pub ticket: Ticket,
     /// The message's content.
-    pub content: Content,
+    pub content: ParcelContent,
 }
 
 /// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Content {
+pub enum ParcelContent {
     /// To the server: a request for the chunk after this cursor.
     Pull(Cursor),
     /// To the server: a batch of changes.
@@ -182,28 +182,25 @@ impl<C: Cores> Actors<C> {
         let scope = self.world.scope().clone();
         let answer = |content| Parcel { replica, ticket, content };
         match content {
-            Content::Pull(cursor) => {
+            ParcelContent::Pull(cursor) => {
                 let limits = self.world.options().chunk;
                 let reply = self.world.changes(&cursor, limits);
-                self.wire.push(answer(Content::Pulled(reply)));
+                self.wire.push(answer(ParcelContent::Pulled(reply)));
             }
-            Content::Push(batch) => {
+            ParcelContent::Push(batch) => {
                 let verdicts = self.world.deliver(&batch);
-                self.wire.push(answer(Content::Pushed(verdicts)));
+                self.wire.push(answer(ParcelContent::Pushed(verdicts)));
             }
-            Content::Pulled(reply) => {
+            ParcelContent::Pulled(reply) => {
                 let payload = self.actors[replica].engine.ticket();
-                let result = Ok(match reply {
-                    Reply::Chunk(chunk) => {
-                        let meta = ChunkMeta::from(&chunk);
-                        self.actors[replica].kept.insert(payload, Kept::Chunk(chunk));
-                        Delivery::Chunk(meta)
-                    }
-                    Reply::Reset(reset) => Delivery::Reset(reset),
-                });
+                let result = Ok(reply.map(|chunk| {
+                    let meta = ChunkMeta::from(&chunk);
+                    self.actors[replica].kept.insert(payload, Kept::Chunk(chunk));
+                    meta
+                }));
                 self.input(replica, Input::Delivered { scope, ticket, payload, result });
             }
-            Content::Pushed(verdicts) => {
+            ParcelContent::Pushed(verdicts) => {
                 let result = Ok(Answer::from(&verdicts));
                 self.actors[replica].kept.insert(ticket, Kept::Verdicts(verdicts));
                 self.input(replica, Input::Pushed { scope, ticket, result });
@@ -243,7 +240,7 @@ impl<C: Cores> Actors<C> {
                 }
                 Reply::Reset(_) => self.actors[replica].live = None,
             }
-            self.wire.push(Parcel { replica, ticket, content: Content::Pulled(reply) });
+            self.wire.push(Parcel { replica, ticket, content: ParcelContent::Pulled(reply) });
         }
     }
 
@@ -261,11 +258,11 @@ impl<C: Cores> Actors<C> {
             Output::Connect { ticket, .. } => self.connect(replica, ticket),
             Output::Disconnect { .. } => actor.link = None,
             Output::Pull { ticket, cursor, .. } => {
-                self.wire.push(send(ticket, Content::Pull(cursor)))
+                self.wire.push(send(ticket, ParcelContent::Pull(cursor)))
             }
             Output::Push { ticket, .. } => {
                 if let Some(batch) = actor.formed.take() {
-                    self.wire.push(send(ticket, Content::Push(batch)));
+                    self.wire.push(send(ticket, ParcelContent::Push(batch)));
                 }
             }
             Output::Subscribe { ticket, cursor, .. } => actor.live = Some((ticket, cursor, false)),
@@ -290,9 +287,9 @@ impl<C: Cores> Actors<C> {
         let (mut last_push, mut reset) = (PushId(0), None);
         let ours = self.world.meta(replica).last_push;
         match greeting {
-            Greeting::Welcome => {}
-            Greeting::Reset(why) => reset = Some(why),
-            Greeting::Cloned => last_push = ours.next(),
+            ConnectResult::Welcome => {}
+            ConnectResult::Reset(why) => reset = Some(why),
+            ConnectResult::Cloned => last_push = ours.next(),
         }
         let scope = self.world.scope().clone();
         let ServerScope { epoch, head, .. } = self.world.server_scope();

@@ -34,6 +34,7 @@
 pub mod actors;
 pub mod conformance;
 pub mod cores;
+pub mod delta_debugging;
 pub mod killed;
 pub mod proxy;
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sync_core::model::{Seq, VerdictKind, Verdicts};
 use sync_core::resolver::ClientWins;
-use testkit::actors::{Actors, Content, Parcel};
+use testkit::actors::{Actors, Parcel, ParcelContent};
 use testkit::cores::MemoryCores;
 use testkit::resolvers::Joining;
 use testkit::world::{Options, World};
@@ -27,11 +27,11 @@ fn actors(replicas: usize) -> Actors<MemoryCores> {
 }
 
 fn is_push(parcel: &Parcel) -> bool {
-    matches!(parcel.content, Content::Push(_))
+    matches!(parcel.content, ParcelContent::Push(_))
 }
 
 fn is_verdict(parcel: &Parcel) -> bool {
-    matches!(parcel.content, Content::Pushed(_))
+    matches!(parcel.content, ParcelContent::Pushed(_))
 }
 
 /// Delivers the push of a replica to the server, and returns the answer.
@@ -56,7 +56,7 @@ fn trace_1_a_newer_state_comes_before_the_ack() {
     a.write(0, "notes/a", Some("r1"));
     let late = answer_of(&mut a, 0);
     // The echo of r1 is lost to replica 0, so that it receives r2 first.
-    a.take(|p| p.replica == 0 && matches!(p.content, Content::Pulled(_))).expect("an echo");
+    a.take(|p| p.replica == 0 && matches!(p.content, ParcelContent::Pulled(_))).expect("an echo");
     a.run();
     a.write(1, "notes/a", Some("r2"));
     a.run();
@@ -132,7 +132,7 @@ fn trace_4_a_doubled_old_push() {
     // The old push arrives once more, and then the link is lost with the answer to the new one.
     a.deliver(first);
     let stale = a.take(is_verdict).expect("it is answered");
-    assert_eq!(stale.content, Content::Pushed(Verdicts::Stale));
+    assert_eq!(stale.content, ParcelContent::Pushed(Verdicts::Stale));
     a.deliver(stale);
     a.cut(0);
     a.wait();
@@ -185,7 +185,7 @@ fn trace_6_a_late_ack_after_a_purge() {
     let mut a = actors(2);
     a.write(0, "notes/a", Some("text"));
     let late = answer_of(&mut a, 0);
-    let Content::Pushed(Verdicts::Decided { verdicts, .. }) = &late.content else { panic!() };
+    let ParcelContent::Pushed(Verdicts::Decided { verdicts, .. }) = &late.content else { panic!() };
     assert_eq!(verdicts[0].kind, VerdictKind::Accepted);
     a.take(|p| p.replica == 0).expect("the echo is lost");
     a.cut(0);

@@ -74,7 +74,7 @@ fn look_for(mutant: Mutant, seeds: &Range<u64>) -> Fallen {
     let total = seeds.end.saturating_sub(seeds.start);
     for seed in seeds.clone() {
         let mix = [Mix::Network, Mix::Purges, Mix::Both][(seed % 3) as usize];
-        let plan = search::Plan::generate(seed, mix, LENGTH);
+        let plan = search::SearchPlan::generate(seed, mix, LENGTH);
         let failed = with(Some(mutant), || search::run(MemoryCores, &plan));
         if let Err(failure) = failed {
             let (plan, _) = with(Some(mutant), || search::shrink(|| MemoryCores, plan, failure));

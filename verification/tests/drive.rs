@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use verification::drive::{Drive, Outcome};
+use verification::drive::{Drive, DriveOutcome};
 
 fn seeds() -> Range<u64> {
     let Ok(range) = std::env::var("TESTKIT_DRIVE") else { return 0..12 };
@@ -15,7 +15,7 @@ fn seeds() -> Range<u64> {
     from.parse().unwrap()..to.parse().unwrap()
 }
 
-fn run(drive: Drive) -> Outcome {
+fn run(drive: Drive) -> DriveOutcome {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().unwrap().block_on(drive.run())
 }

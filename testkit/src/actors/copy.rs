@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::{Actors, Content, Parcel};
+use super::{Actors, Parcel, ParcelContent};
 use crate::cores::MemoryCores;
 
 impl Actors<MemoryCores> {
@@ -27,7 +27,8 @@ impl Actors<MemoryCores> {
     /// Drops the answers in transit to a replica whose link is lost.
     #[doc(hidden)]
     pub fn drop_answers(&mut self, replica: usize) {
-        let is_answer = |c: &Content| matches!(c, Content::Pulled(_) | Content::Pushed(_));
+        let is_answer =
+            |c: &ParcelContent| matches!(c, ParcelContent::Pulled(_) | ParcelContent::Pushed(_));
         self.wire.retain(|p: &Parcel| p.replica != replica || !is_answer(&p.content));
     }
 }

@@ -13,7 +13,7 @@ use super::faults::{Faults, Workload};
 use super::oracles::{self, Oracle};
 use super::plan::{Decider, Plan};
 use super::report::{Failure, Report};
-use super::run::{Edit, Options, Run, Violation};
+use super::run::{MakeEdit, Options, Run, Violation};
 use super::shrink::shrink;
 use super::{Tally, Trace};
 use crate::quietly::quietly;
@@ -154,7 +154,7 @@ impl Builder {
         + Sync
         + 'static,
     ) -> Self {
-        let edit: Edit = Arc::new(edit);
+        let edit: MakeEdit = Arc::new(edit);
         self.0.options.edit = Some(edit);
         self
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sync_core::clock::{Instant, Now};
 use sync_core::engine::{
-    Direction, Engine, EngineOptions, Event as Told, Input, Output, Phase as EnginePhase, Ticket,
+    Direction, Engine, EngineOptions, Event as Told, Input, Output, Phase, Ticket,
 };
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::model::{
@@ -15,7 +15,7 @@ use sync_core::model::{
 
 use sync_core::replica::record::ScopeRow;
 
-use super::Phase;
+use super::ClientPhase;
 use super::disk::Disks;
 use super::fact::Fact;
 use super::link_conditions::LinkConditions;
@@ -251,7 +251,7 @@ impl<D: Disks> Run<D> {
     pub(super) fn run_again(&mut self, client: usize, process: u64) {
         let Some(running) = self.clients[client].process.as_ref() else { return };
         let progress = running.engine.progress();
-        let rests = progress.phase == EnginePhase::Stopped || progress.refused.is_some();
+        let rests = progress.phase == Phase::Stopped || progress.refused.is_some();
         if running.number == process && rests {
             self.input(client, Input::Run(self.goal(client)));
         }
@@ -324,26 +324,26 @@ impl<D: Disks> Run<D> {
     // ---- reading
 
     /// Returns the phases that a client is in.
-    pub(super) fn phases(&self, client: usize) -> BTreeSet<Phase> {
+    pub(super) fn phases(&self, client: usize) -> BTreeSet<ClientPhase> {
         let mut phases = BTreeSet::new();
         let Some(process) = self.clients[client].process.as_ref() else { return phases };
         let progress = process.engine.progress();
         let asked = process.connection.iter().flat_map(|c| c.asked.values());
         for asked in asked {
             match asked {
-                Asked::Push { .. } => phases.insert(Phase::Push),
-                Asked::Pull { .. } => phases.insert(Phase::Pull),
+                Asked::Push { .. } => phases.insert(ClientPhase::Push),
+                Asked::Pull { .. } => phases.insert(ClientPhase::Pull),
                 Asked::Ack { .. } => false,
             };
         }
         if progress.scopes.iter().any(|(_, s)| s.remaining() > 0) {
-            phases.insert(Phase::CatchUp);
+            phases.insert(ClientPhase::CatchUp);
         }
         if process.connection.as_ref().is_some_and(|c| !c.live.is_empty()) {
-            phases.insert(Phase::Live);
+            phases.insert(ClientPhase::Live);
         }
-        if matches!(progress.phase, EnginePhase::InSync) {
-            phases.insert(Phase::Idle);
+        if matches!(progress.phase, Phase::InSync) {
+            phases.insert(ClientPhase::Idle);
         }
         phases
     }

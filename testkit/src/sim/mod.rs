@@ -104,17 +104,17 @@ pub use fact::{Cause, Fact, Look};
 pub use faults::{Faults, Workload};
 pub use history::History;
 pub use kinds::FaultKind;
-pub use oracles::{Oracle, Verdict};
+pub use oracles::{Oracle, OracleResult};
 pub use plan::{Action, Decider, Plan, Refusal, Setting, What};
 pub use replay::{plans, replay_folder};
 pub use report::{Failure, Report};
-pub use run::{Edit, Violation};
-pub use scenario::{Ending, Scenario};
-pub use trace::{Difference, Mark, Moment, Trace};
+pub use run::{MakeEdit, Violation};
+pub use scenario::{Scenario, ScenarioEnd};
+pub use trace::{Difference, Mark, Trace, TraceEvent};
 
 /// The phase that a client is in when a fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
+pub enum ClientPhase {
     /// A push waits for its answer.
     Push,
     /// A pull waits for its answer.
@@ -127,7 +127,7 @@ pub enum Phase {
     Idle,
 }
 
-impl Phase {
+impl ClientPhase {
     /// All phases.
     pub const ALL: [Self; 5] = [Self::Push, Self::Pull, Self::Live, Self::CatchUp, Self::Idle];
 }
@@ -135,11 +135,11 @@ impl Phase {
 /// Which faults met clients in which phases.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    counts: BTreeMap<(FaultKind, Phase), u64>,
+    counts: BTreeMap<(FaultKind, ClientPhase), u64>,
 }
 
 impl Coverage {
-    fn add(&mut self, kind: FaultKind, phase: Phase) {
+    fn add(&mut self, kind: FaultKind, phase: ClientPhase) {
         *self.counts.entry((kind, phase)).or_default() += 1;
     }
 
@@ -151,14 +151,14 @@ impl Coverage {
 
     /// Returns how often a fault met a client in a phase.
     #[must_use]
-    pub fn count(&self, kind: FaultKind, phase: Phase) -> u64 {
+    pub fn count(&self, kind: FaultKind, phase: ClientPhase) -> u64 {
         self.counts.get(&(kind, phase)).copied().unwrap_or(0)
     }
 
     /// Returns the pairs of these faults with any phase that never occurred.
     #[must_use]
-    pub fn missing(&self, kinds: &[FaultKind]) -> Vec<(FaultKind, Phase)> {
-        let pairs = kinds.iter().flat_map(|kind| Phase::ALL.map(|phase| (*kind, phase)));
+    pub fn missing(&self, kinds: &[FaultKind]) -> Vec<(FaultKind, ClientPhase)> {
+        let pairs = kinds.iter().flat_map(|kind| ClientPhase::ALL.map(|phase| (*kind, phase)));
         pairs.filter(|(kind, phase)| self.count(*kind, *phase) == 0).collect()
     }
 }

@@ -38,7 +38,7 @@ impl Report {
         self.failures.is_empty()
     }
 
-    /// Panics if one of these faults never met a client in one of the [phases](super::Phase): such
+    /// Panics if one of these faults never met a client in one of the [phases](super::ClientPhase): such
     /// runs prove nothing about that pair.
     ///
     /// # Panics

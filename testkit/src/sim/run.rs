@@ -20,7 +20,7 @@ use super::plan::{Plan, Setting};
 use super::queue::{Event, Queue};
 use super::server::ServerSide;
 use super::stranger::Stranger;
-use super::trace::{Mark, Moment, Trace};
+use super::trace::{Mark, Trace, TraceEvent};
 use super::wire::{Down, Link};
 use crate::cores::must;
 use crate::random::SplitMix64;
@@ -51,13 +51,13 @@ impl fmt::Display for Violation {
 }
 
 /// Makes the body that an app writes over the state that it reads.
-pub type Edit = Arc<dyn Fn(Option<&Body>, &mut SplitMix64) -> Body + Send + Sync>;
+pub type MakeEdit = Arc<dyn Fn(Option<&Body>, &mut SplitMix64) -> Body + Send + Sync>;
 
 /// The inputs of a run beside its plan.
 #[derive(Clone)]
 pub(super) struct Options {
     pub(super) resolver: Option<Arc<dyn ConflictResolver>>,
-    pub(super) edit: Option<Edit>,
+    pub(super) edit: Option<MakeEdit>,
     /// Whether to record a trace.
     pub(super) traced: bool,
     /// Whether to continue after the first violation, to find all oracles that detect one.
@@ -328,7 +328,13 @@ impl<D: Disks> Run<D> {
 
     pub(super) fn mark(&mut self, lane: usize, mark: Mark, text: impl FnOnce() -> String) {
         if self.options.traced {
-            self.trace.moments.push(Moment { at: self.now, lane, mark, text: text(), to: None });
+            self.trace.moments.push(TraceEvent {
+                at: self.now,
+                lane,
+                mark,
+                text: text(),
+                to: None,
+            });
         }
     }
 
@@ -354,7 +360,7 @@ impl<D: Disks> Run<D> {
         };
         let text = text();
         let to = Some((self.now + after, other));
-        self.trace.moments.push(Moment { at: self.now, lane, mark, text, to });
+        self.trace.moments.push(TraceEvent { at: self.now, lane, mark, text, to });
     }
 
     pub(super) fn cover(&mut self, kind: super::FaultKind, client: Option<usize>) {

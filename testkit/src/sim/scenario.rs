@@ -10,7 +10,7 @@ use sync_core::resolver::ConflictResolver;
 use super::diagram;
 use super::fact::Look;
 use super::history::History;
-use super::oracles::{Oracle, Verdict};
+use super::oracles::{Oracle, OracleResult};
 use super::plan::{Action, Decider, Plan, Setting, What};
 use super::{Failure, Simulation, Tally};
 use crate::resolvers::ResolverKind;
@@ -162,7 +162,7 @@ impl Scenario {
     }
 
     /// Runs the scenario, ends all faults, and runs the oracles.
-    pub fn run(&self) -> Ending {
+    pub fn run(&self) -> ScenarioEnd {
         let plan = self.plan();
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let shown = Arc::clone(&seen);
@@ -175,7 +175,7 @@ impl Scenario {
             Err(failure) => (Tally::default(), Some(failure)),
         };
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ending { scenario: self.clone(), plan, failure, tally, seen: seen.unwrap_or_default() }
+        ScenarioEnd { scenario: self.clone(), plan, failure, tally, seen: seen.unwrap_or_default() }
     }
 
     /// Returns the scenario as a plan, which is data.
@@ -246,7 +246,7 @@ impl Oracle for Witness {
         "witness"
     }
 
-    fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, _: &History, look: &mut dyn Look) -> OracleResult {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.is_some() {
             return Ok(());
@@ -273,7 +273,7 @@ impl Oracle for Witness {
 /// The end of a [`Scenario`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Ending {
+pub struct ScenarioEnd {
     scenario: Scenario,
     plan: Plan,
     failure: Option<Box<Failure>>,
@@ -281,7 +281,7 @@ pub struct Ending {
     seen: Shown,
 }
 
-impl Ending {
+impl ScenarioEnd {
     /// Panics if any oracle found a violation, with the diagram of the run.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ use super::builder::Outcome;
 use super::kind_of::kind_of;
 use super::plan::{Plan, What};
 use super::run::Violation;
+use crate::delta_debugging::remove_runs;
 
 /// The largest number of events in all runs of a shrinking; more if the run itself was large.
 const BUDGET: u64 = 2_000_000;
@@ -124,29 +125,11 @@ impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
         self.try_plan(plan);
     }
 
-    /// Removes runs of actions, ever shorter ones ("delta debugging", Zeller and Hildebrandt,
-    /// 2002).
     fn remove_actions(&mut self) {
-        let mut size = self.plan.actions.len().max(1).div_ceil(2);
-        loop {
-            let mut at = 0;
-            let mut removed = false;
-            while at < self.plan.actions.len() && !self.is_spent() {
-                let mut smaller = self.plan.clone();
-                let end = (at + size).min(smaller.actions.len());
-                smaller.actions.drain(at..end);
-                if self.try_plan(smaller) {
-                    removed = true;
-                } else {
-                    at += size;
-                }
-            }
-            if size > 1 {
-                size = size.div_ceil(2);
-            } else if !removed || self.is_spent() {
-                return;
-            }
-        }
+        let mut actions = self.plan.actions.clone();
+        remove_runs(&mut actions, |rest| {
+            self.try_plan(Plan { actions: rest.to_vec(), ..self.plan.clone() })
+        });
     }
 
     fn reduce_setting(&mut self) {

@@ -28,7 +28,7 @@ pub enum Mark {
 
 /// One event on a lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Moment {
+pub struct TraceEvent {
     /// The time in milliseconds since the beginning.
     pub at: u64,
     /// The lane: 0 is the server, client `n` is `n + 1`.
@@ -56,7 +56,7 @@ pub struct Trace {
     /// The names of the lanes, the server first.
     pub lanes: Vec<String>,
     /// The events, by time.
-    pub moments: Vec<Moment>,
+    pub moments: Vec<TraceEvent>,
     /// The documents at the end of which not all lanes show the same state.
     pub differences: Vec<Difference>,
 }

@@ -7,7 +7,7 @@ use sync_core::model::{Limits, PushId, Seq, VerdictKind, Verdicts};
 use super::{batch, decided, refusing};
 use crate::cores::Cores;
 use crate::resolvers::Joining;
-use crate::world::{Greeting, Options, World};
+use crate::world::{ConnectResult, Options, World};
 
 /// A batch is immutable: formed again it is the same, whatever was written since.
 pub fn a_retry_sends_the_same_batch<C: Cores>(cores: C) {
@@ -135,7 +135,7 @@ pub fn a_rolled_back_replica_is_found_by_its_greeting<C: Cores>(cores: C) {
     let old = world.clone_replica(0);
     world.put(0, "notes/a", "two");
     world.sync_all_of(0);
-    assert_eq!(world.greet(old), Greeting::Cloned);
+    assert_eq!(world.greet(old), ConnectResult::Cloned);
     world.put(old, "notes/b", "mine");
     let stale = batch(&mut world, old);
     world.put(0, "notes/a", "three");

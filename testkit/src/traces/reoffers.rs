@@ -8,7 +8,7 @@ use sync_core::resolver::{ClientWins, ServerWins};
 use super::{batch, decided, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Joining;
-use crate::world::{Greeting, Options, Reply, World};
+use crate::world::{ConnectResult, Options, Reply, World};
 
 /// Positions up to the cut stay valid, the position moves back to it, and only states that were
 /// settled above it are offered again, by their old epoch and position.
@@ -277,7 +277,7 @@ pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
     world.push_all(fresh);
     assert_eq!(world.server_scope().epoch, old);
     assert!(world.server_scope().head > world.cursor(0).after);
-    assert!(matches!(world.greet(0), Greeting::Reset(_)));
+    assert!(matches!(world.greet(0), ConnectResult::Reset(_)));
     assert_ne!(world.server_scope().epoch, old);
     world.sync_all();
     world.assert_converged();
@@ -325,7 +325,7 @@ pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
     let Reply::Chunk(second) = world.changes(&ahead, one) else { panic!("no chunk") };
     assert!(world.apply(1, &first).moved);
     assert!(!world.apply(1, &second).moved);
-    assert!(matches!(world.greet(1), Greeting::Reset(_)));
+    assert!(matches!(world.greet(1), ConnectResult::Reset(_)));
     world.sync_all_of(1);
     assert_eq!(world.text(1, "notes/c").as_deref(), Some("new life"));
     assert_eq!(world.server_text("notes/a").as_deref(), Some("old life"), "offered again");

@@ -8,7 +8,7 @@ use super::deferring::waiting;
 use super::{batch, chunk, is_same, refusing, world_with};
 use crate::cores::Cores;
 use crate::resolvers::Deferring;
-use crate::world::{Greeting, Reply, World};
+use crate::world::{ConnectResult, Reply, World};
 
 /// Replica 1 holds what replica 0 wrote; then all of `deleted` are deleted and their tombstones
 /// purged while replica 1 is offline.
@@ -27,7 +27,10 @@ fn away_past_the_horizon<C: Cores>(world: &mut World<C>, all: &[&str], deleted: 
 }
 
 fn below_the_horizon<C: Cores>(world: &mut World<C>, replica: usize) -> bool {
-    matches!(world.greet(replica), Greeting::Reset(Reset { reason: ResetReason::BelowHorizon, .. }))
+    matches!(
+        world.greet(replica),
+        ConnectResult::Reset(Reset { reason: ResetReason::BelowHorizon, .. })
+    )
 }
 
 /// Below the horizon everything is pulled afresh, and clean documents that were not delivered are
@@ -58,7 +61,7 @@ pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
     let floor = world.cursor(1).floor;
     assert_eq!(floor, Some(first.head));
     world.purge(first.head);
-    assert_eq!(world.greet(1), Greeting::Welcome);
+    assert_eq!(world.greet(1), ConnectResult::Welcome);
     world.delete(0, "notes/a");
     world.push_all(0);
     let head = world.server_scope().head;

@@ -2,7 +2,7 @@
 
 use sync_core::model::{Chunk, Cursor, Limits, PushBatch, Reset, Seq, Verdicts};
 
-use super::{Greeting, Reply, World};
+use super::{ConnectResult, Reply, World};
 use crate::cores::Cores;
 
 /// The largest number of rounds of an exchange that ends.
@@ -13,11 +13,11 @@ impl<C: Cores> World<C> {
     pub fn connect(&mut self, replica: usize) {
         for _ in 0..ROUNDS {
             match self.greet(replica) {
-                Greeting::Welcome => return,
-                Greeting::Reset(reset) => {
+                ConnectResult::Welcome => return,
+                ConnectResult::Reset(reset) => {
                     self.reset(replica, &reset);
                 }
-                Greeting::Cloned => {
+                ConnectResult::Cloned => {
                     self.reidentify(replica);
                 }
             }

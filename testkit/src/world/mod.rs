@@ -41,7 +41,7 @@ use crate::cores::{Cores, must};
 pub use recorder::{Calls, Recording, ResolverCall, Write};
 #[doc(hidden)]
 pub use server::WorldJudge;
-pub use server::{Backup, Delivery, Greeting, Reply};
+pub use server::{Backup, ConnectResult, PushResult, Reply};
 
 /// Decides which changes the server rejects.
 pub type Refuse = Arc<dyn Fn(&Change) -> Option<Rejection> + Send + Sync>;

@@ -4,8 +4,8 @@ use std::fmt;
 use sync_server::Visible;
 
 use sync_core::model::{
-    Change, Chunk, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, LogKey,
-    NewLog, PushBatch, Rejection, Reset, ResetReason, Revision, Scope, Seq, ServerStart, Verdicts,
+    Change, Cursor, Digest, DocumentKey, DocumentState, Epoch, Limits, LogEntry, LogKey, NewLog,
+    PushBatch, Rejection, Reset, ResetReason, Revision, Scope, Seq, ServerStart, Verdicts,
 };
 use sync_core::resolver::{Resolution, Resolvers};
 use sync_server::ops::{self, Acknowledgement, AppendContext, ChangesReply, Judge, check_cursor};
@@ -16,18 +16,11 @@ use super::{Refuse, World, numbered};
 use crate::cores::{Cores, look, must, transact};
 
 /// The server's answer to a request for changes.
-#[allow(clippy::large_enum_variant, reason = "a chunk is the usual answer")]
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reply {
-    /// The next chunk.
-    Chunk(Chunk),
-    /// A reset, because the position is not valid.
-    Reset(Reset),
-}
+pub type Reply = sync_core::model::Delivery;
 
 /// The server's answer when a replica connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Greeting {
+pub enum ConnectResult {
     /// The connection is accepted.
     Welcome,
     /// A reset, because the replica's position is not valid.
@@ -38,7 +31,7 @@ pub enum Greeting {
 
 /// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct PushResult {
     /// The verdicts.
     pub verdicts: Verdicts,
     /// The written entries.
@@ -100,7 +93,7 @@ impl<C: Cores> World<C> {
     }
 
     /// Delivers a batch to the server; also returns what it wrote.
-    pub fn append(&mut self, batch: &PushBatch) -> Delivery {
+    pub fn append(&mut self, batch: &PushBatch) -> PushResult {
         self.step();
         let now = self.server_now();
         // The scope is open: no epoch begins with a push.
@@ -123,7 +116,7 @@ impl<C: Cores> World<C> {
                 Verdicts::Decided { epoch: Epoch([0; 16]), mark: None, verdicts: Vec::new() }
             }
         };
-        Delivery { verdicts, entries: appended.entries }
+        PushResult { verdicts, entries: appended.entries }
     }
 
     /// Serves a pull. An unannounced fork of the log begins a new epoch.
@@ -174,20 +167,20 @@ impl<C: Cores> World<C> {
     }
 
     /// Connects a replica.
-    pub fn greet(&mut self, replica: usize) -> Greeting {
+    pub fn greet(&mut self, replica: usize) -> ConnectResult {
         self.step();
         let cursor = self.cursor(replica);
         let meta = self.meta(replica);
         let scope = self.scope.clone();
         let newest = look(&mut self.server, |rows| rows.push_record(&scope, meta.replica));
         if newest.is_some_and(|record| meta.last_push < record.id) {
-            return Greeting::Cloned;
+            return ConnectResult::Cloned;
         }
         let row = self.server_scope();
         let checked = look(&mut self.server, |rows| check_cursor(rows, &self.scope, &row, &cursor));
         match checked {
-            Ok(()) => Greeting::Welcome,
-            Err(fork) => Greeting::Reset(self.answer_fork(cursor.epoch, fork)),
+            Ok(()) => ConnectResult::Welcome,
+            Err(fork) => ConnectResult::Reset(self.answer_fork(cursor.epoch, fork)),
         }
     }
 

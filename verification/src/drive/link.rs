@@ -18,7 +18,7 @@ use testkit::random::SplitMix64;
 
 use super::Shared;
 use super::fault_schedule::Fault;
-use super::trace::{Direction, Frame};
+use super::trace::{FrameDirection, TracedFrame};
 
 /// Frames that may wait at each end of each direction.
 const FRAMES: usize = 4;
@@ -91,8 +91,8 @@ impl Dial for Way {
             frames: 0,
             deaf: false,
         };
-        let up = pump(Direction::ToServer).run(client_end.incoming, server_end.outgoing);
-        let down = pump(Direction::ToClient).run(server_end.incoming, client_end.outgoing);
+        let up = pump(FrameDirection::ToServer).run(client_end.incoming, server_end.outgoing);
+        let down = pump(FrameDirection::ToClient).run(server_end.incoming, client_end.outgoing);
         let breaks = broken(Arc::clone(shared), self.client, server);
         let watched = Arc::clone(shared);
         tokio::spawn(async move {
@@ -145,7 +145,7 @@ struct Pump {
     shared: Arc<Shared>,
     client: usize,
     link: usize,
-    direction: Direction,
+    direction: FrameDirection,
     frames: u64,
     /// Whether frames are dropped from now on.
     deaf: bool,
@@ -159,7 +159,7 @@ impl Pump {
     ) {
         while let Some(Ok(frame)) = from.next().await {
             let at = self.shared.millis();
-            let sent = Frame::of(at, self.client, self.link, self.direction, &frame);
+            let sent = TracedFrame::of(at, self.client, self.link, self.direction, &frame);
             self.shared.log().trace.push(sent);
             let mut chance = self.shared.fault_schedule.chance(
                 self.client,
@@ -195,7 +195,7 @@ impl Pump {
         if due > at + LATENCY.0 + LATENCY.1 {
             self.shared.fault("late");
         }
-        let of_link = 2 * self.client + usize::from(self.direction == Direction::ToClient);
+        let of_link = 2 * self.client + usize::from(self.direction == FrameDirection::ToClient);
         self.shared.fault_schedule.slot(due, of_link)
     }
 
@@ -209,8 +209,8 @@ impl Pump {
             match fault {
                 Fault::Deaf { to_server, to_client } => {
                     let is_deaf = match self.direction {
-                        Direction::ToServer => to_server,
-                        Direction::ToClient => to_client,
+                        FrameDirection::ToServer => to_server,
+                        FrameDirection::ToClient => to_client,
                     };
                     self.deaf |= is_deaf;
                 }

@@ -7,7 +7,7 @@
 //! [`sim`](testkit::sim) runs the pure machines in a separate event loop, to find broken rules.
 //! This module tests the code between them: a future that is dropped too early, a message that is
 //! sent twice, a task that waits forever. Nothing here is a thread, so with a paused clock a run is
-//! a function of its seed, frame by frame ([`Outcome::trace`]):
+//! a function of its seed, frame by frame ([`DriveOutcome::trace`]):
 //!
 //! ```
 //! # let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -45,7 +45,7 @@ use data::{ServerData, restart};
 use device::Device;
 use fault_schedule::FaultSchedule;
 use link::Network;
-pub use trace::{Direction, Frame};
+pub use trace::{FrameDirection, TracedFrame};
 
 /// The server's heartbeat. A link that delivers nothing is detected after three of them.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -76,11 +76,11 @@ pub struct Drive {
 
 /// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct DriveOutcome {
     /// The violations, in words; empty if there are none.
     pub broken: Vec<String>,
     /// Every frame that was sent, ordered by time and then by link.
-    pub trace: Vec<Frame>,
+    pub trace: Vec<TracedFrame>,
     /// The number of acknowledged writes.
     pub writes: usize,
     /// How often each fault occurred.
@@ -109,7 +109,7 @@ impl Drive {
     ///
     /// # Panics
     /// If there is no runtime of tokio with time.
-    pub async fn run(self) -> Outcome {
+    pub async fn run(self) -> DriveOutcome {
         let started = Instant::now();
         let shared = Arc::new(Shared {
             started,
@@ -141,7 +141,7 @@ impl Drive {
         }
         let mut log = shared.log();
         log.trace.sort_by_key(|f| (f.at, f.client, f.link, f.direction));
-        Outcome {
+        DriveOutcome {
             broken: std::mem::take(&mut log.broken),
             trace: std::mem::take(&mut log.trace),
             writes: log.writes,
@@ -178,7 +178,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Log {
     broken: Vec<String>,
-    trace: Vec<Frame>,
+    trace: Vec<TracedFrame>,
     writes: usize,
     /// The newest acknowledged write of each document, by its stamp, and whether it is a deletion.
     newest: BTreeMap<DocumentKey, (Revision, bool)>,

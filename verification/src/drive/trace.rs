@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Direction {
+pub enum FrameDirection {
     /// Sent by the replica.
     ToServer,
     /// Sent by the server.
@@ -14,7 +14,7 @@ pub enum Direction {
 
 /// A frame as it was sent, before any fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Frame {
+pub struct TracedFrame {
     /// The time in milliseconds since the beginning.
     pub at: u64,
     /// The replica whose link carried it.
@@ -22,7 +22,7 @@ pub struct Frame {
     /// The number of that link among the replica's links, from 0.
     pub link: usize,
     /// Its direction.
-    pub direction: Direction,
+    pub direction: FrameDirection,
     /// The number of the message's kind in PROTOCOL.md; 0 for a frame without a message.
     pub kind: u8,
     /// Its length in bytes.
@@ -31,12 +31,12 @@ pub struct Frame {
     pub checksum: u64,
 }
 
-impl Frame {
+impl TracedFrame {
     pub(super) fn of(
         at: u64,
         client: usize,
         link: usize,
-        direction: Direction,
+        direction: FrameDirection,
         bytes: &[u8],
     ) -> Self {
         let kind = bytes.get(HEADER_BYTES).copied().unwrap_or_default();

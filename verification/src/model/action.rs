@@ -6,7 +6,7 @@ use std::fmt;
 /// in transit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the replica, the document and the message")]
-pub enum Action {
+pub enum ModelAction {
     /// The app writes a document.
     Write { replica: usize, document: usize },
     /// The app deletes a document.
@@ -39,7 +39,7 @@ pub enum Action {
     Restore,
 }
 
-impl Action {
+impl ModelAction {
     /// Returns the replica that the action concerns.
     pub(super) fn replica(self) -> Option<usize> {
         match self {
@@ -67,7 +67,7 @@ impl Action {
 }
 
 /// Shows messages by their number; a caller that has the messages can print more.
-impl fmt::Display for Action {
+impl fmt::Display for ModelAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write { replica, document } => {

@@ -9,11 +9,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sync_core::model::{Chunk, PushId};
 
-use super::action::Action;
+use super::action::ModelAction;
 use super::bounds::Bounds;
 use super::explored::Explored;
 use super::truth::{Truth, check_covered, check_place};
-use crate::search::{Cause, Message, Mix, Runner, Setting, Verdict};
+use crate::search::{Cause, Message, Mix, Runner, SearchSetting, Verdict};
 use testkit::cores::MemoryCores;
 use testkit::world::text_of;
 
@@ -108,10 +108,10 @@ impl AnyOrder {
         }
     }
 
-    fn server(&mut self, action: Action) -> Verdict {
+    fn server(&mut self, action: ModelAction) -> Verdict {
         let runner = &mut self.runner;
         match action {
-            Action::Purge => {
+            ModelAction::Purge => {
                 let before = runner.rows();
                 let head = runner.world.server_scope().head;
                 runner.world.purge(head);
@@ -119,11 +119,11 @@ impl AnyOrder {
                 runner.oracle.note_purge(&before, &after);
                 self.left.purged -= 1;
             }
-            Action::Backup => {
+            ModelAction::Backup => {
                 let backup = runner.world.backup();
                 runner.backups.push(backup);
             }
-            Action::Restore => {
+            ModelAction::Restore => {
                 if let Some(backup) = runner.backups.pop() {
                     runner.oracle.restored = true;
                     runner.world.restore(&backup);
@@ -156,7 +156,7 @@ impl AnyOrder {
 
 impl Explored for AnyOrder {
     fn start(bounds: Bounds) -> Self {
-        let setting = Setting {
+        let setting = SearchSetting {
             mix: Mix::Both,
             replicas: bounds.writes.len(),
             documents: bounds.documents.len(),
@@ -191,51 +191,52 @@ impl Explored for AnyOrder {
         (&self.truth, self.left).hash(hasher);
     }
 
-    fn actions(&self, actions: &mut Vec<Action>) {
+    fn actions(&self, actions: &mut Vec<ModelAction>) {
         let left = &self.left;
         for (replica, view) in self.views.iter().enumerate() {
             if left.writes[replica] > 0 {
-                actions
-                    .extend(left.documents.iter().map(|d| Action::Write { replica, document: *d }));
+                actions.extend(
+                    left.documents.iter().map(|d| ModelAction::Write { replica, document: *d }),
+                );
                 let shown = view.shows.iter().filter(|_| left.deletes);
-                actions.extend(shown.map(|d| Action::Delete { replica, document: *d }));
+                actions.extend(shown.map(|d| ModelAction::Delete { replica, document: *d }));
             }
             if !self.is_room() {
                 continue;
             }
             if view.pushes && !self.is_pushing(replica) {
-                actions.push(Action::Form { replica });
+                actions.push(ModelAction::Form { replica });
             }
             if view.is_behind {
-                actions.push(Action::Read { replica });
+                actions.push(ModelAction::Read { replica });
             }
             if left.ahead > 0 && self.chunks(replica).next().is_some() {
-                actions.push(Action::ReadAhead { replica });
+                actions.push(ModelAction::ReadAhead { replica });
             }
         }
         left.common(&self.runner.bag, !self.runner.backups.is_empty(), actions);
     }
 
-    fn step(&mut self, action: Action) -> Result<bool, (&'static str, String)> {
+    fn step(&mut self, action: ModelAction) -> Result<bool, (&'static str, String)> {
         match action {
-            Action::Write { replica, document } => self.write(replica, document, false)?,
-            Action::Delete { replica, document } => self.write(replica, document, true)?,
-            Action::Form { replica } => self.runner.form(replica)?,
-            Action::Read { replica } => self.runner.read(replica, false)?,
-            Action::ReadAhead { replica } => {
+            ModelAction::Write { replica, document } => self.write(replica, document, false)?,
+            ModelAction::Delete { replica, document } => self.write(replica, document, true)?,
+            ModelAction::Form { replica } => self.runner.form(replica)?,
+            ModelAction::Read { replica } => self.runner.read(replica, false)?,
+            ModelAction::ReadAhead { replica } => {
                 self.left.ahead -= 1;
                 self.runner.read(replica, true)?;
             }
-            Action::Deliver { message } => {
+            ModelAction::Deliver { message } => {
                 let message = self.runner.bag.remove(message);
                 self.deliver(message)?;
             }
-            Action::Double { message } => {
+            ModelAction::Double { message } => {
                 self.left.doubled -= 1;
                 let message = self.runner.bag[message].clone();
                 self.deliver(message)?;
             }
-            Action::Lose { message } => {
+            ModelAction::Lose { message } => {
                 self.left.lost -= 1;
                 self.runner.bag.remove(message);
             }
@@ -260,7 +261,7 @@ impl Explored for AnyOrder {
         self.left.writes == [0, 0] && self.runner.bag.is_empty() && self.views.iter().all(is_idle)
     }
 
-    fn describe(&self, action: Action) -> String {
+    fn describe(&self, action: ModelAction) -> String {
         let Some(at) = action.message() else { return action.to_string() };
         let message = match &self.runner.bag[at] {
             Message::Batch(replica, batch) => format!("batch {} of replica {replica}", batch.id),

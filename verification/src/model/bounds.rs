@@ -1,13 +1,13 @@
 //! Bounds of an exploration: which events may happen, and how often.
 
-use super::action::Action;
+use super::action::ModelAction;
 use testkit::resolvers::ResolverKind;
 
 /// Bounds of an exploration: which events may happen, and how many of each are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     /// Actions that happen before the exploration begins. They count.
-    pub before: &'static [Action],
+    pub before: &'static [ModelAction],
     /// How often the app of each replica may write or delete.
     pub writes: [usize; 2],
     /// The documents that it may write. Odd ones are in the collection that the server resolves, if
@@ -68,28 +68,28 @@ impl Bounds {
         &self,
         messages: &[M],
         has_backup: bool,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<ModelAction>,
     ) {
         for (message, this) in messages.iter().enumerate() {
             if message > 0 && messages[message - 1] == *this {
                 continue;
             }
-            actions.push(Action::Deliver { message });
+            actions.push(ModelAction::Deliver { message });
             if self.doubled > 0 {
-                actions.push(Action::Double { message });
+                actions.push(ModelAction::Double { message });
             }
             if self.lost > 0 {
-                actions.push(Action::Lose { message });
+                actions.push(ModelAction::Lose { message });
             }
         }
         if self.restarted > 0 {
-            actions.push(Action::Restart);
+            actions.push(ModelAction::Restart);
         }
         if self.purged > 0 {
-            actions.push(Action::Purge);
+            actions.push(ModelAction::Purge);
         }
         if self.restored > 0 {
-            actions.push(if has_backup { Action::Restore } else { Action::Backup });
+            actions.push(if has_backup { ModelAction::Restore } else { ModelAction::Backup });
         }
     }
 }

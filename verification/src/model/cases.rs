@@ -4,7 +4,7 @@ use super::any_order::AnyOrder;
 use super::bounds::Bounds;
 use super::engines::Engines;
 use super::explored::Exploration;
-use super::{Fault, Outcome, outcome};
+use super::{Fault, ModelOutcome, outcome};
 use testkit::resolvers::ResolverKind;
 
 /// How the steps of an exploration are made.
@@ -18,7 +18,7 @@ pub enum Through {
 
 /// One case to explore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Case {
+pub struct ModelCase {
     /// Its name.
     pub name: &'static str,
     /// How its steps are made.
@@ -27,11 +27,11 @@ pub struct Case {
     pub bounds: Bounds,
 }
 
-impl Case {
+impl ModelCase {
     /// Explores every state, or about that many, until a promise breaks. Then searches as many
     /// states for a shorter counter-example.
     #[must_use]
-    pub fn explore(&self, most: Option<usize>) -> Outcome {
+    pub fn explore(&self, most: Option<usize>) -> ModelOutcome {
         let (name, bounds, fault) = (self.name, self.bounds, Fault::default());
         let outcome = match self.through {
             Through::AnyOrder => {
@@ -49,7 +49,7 @@ impl Case {
     }
 
     /// Explores in order of the number of steps.
-    pub(super) fn shortest(&self, fault: Fault, most: Option<usize>) -> Outcome {
+    pub(super) fn shortest(&self, fault: Fault, most: Option<usize>) -> ModelOutcome {
         let (name, bounds) = (self.name, self.bounds);
         match self.through {
             Through::AnyOrder => {
@@ -64,9 +64,9 @@ impl Case {
 
 /// The cases of the model check, small ones first.
 #[must_use]
-pub fn cases() -> Vec<Case> {
-    let rules = |name, bounds| Case { name, through: Through::AnyOrder, bounds };
-    let engines = |name, bounds| Case { name, through: Through::Engines, bounds };
+pub fn cases() -> Vec<ModelCase> {
+    let rules = |name, bounds| ModelCase { name, through: Through::AnyOrder, bounds };
+    let engines = |name, bounds| ModelCase { name, through: Through::Engines, bounds };
     let least = Bounds::LEAST;
     // Each engine requests one chunk and pushes one batch at a time.
     let talk = Bounds { in_flight: 5, ..least };

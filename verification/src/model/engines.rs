@@ -8,19 +8,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use sync_core::model::{DocumentKey, Limits, LogEntry};
 
-use super::action::Action;
+use super::action::ModelAction;
 use super::bounds::Bounds;
 use super::explored::Explored;
 use super::truth::{Truth, check_covered, check_place};
-use crate::search::{Cause, Oracle, Verdict};
-use testkit::actors::{Actors, Content, Parcel};
+use crate::search::{Cause, SearchOracle, Verdict};
+use testkit::actors::{Actors, Parcel, ParcelContent};
 use testkit::cores::{Cores, MemoryCores};
 use testkit::resolvers::Joining;
-use testkit::world::{Backup, Delivery, Options, Reply, World};
+use testkit::world::{Backup, Options, PushResult, Reply, World};
 
 pub(super) struct Engines {
     actors: Actors<MemoryCores>,
-    oracle: Oracle,
+    oracle: SearchOracle,
     truth: Truth,
     backup: Option<Backup<<MemoryCores as Cores>::Server>>,
     left: Bounds,
@@ -53,7 +53,7 @@ impl Engines {
     }
 
     fn deliver(&mut self, parcel: Parcel) -> Verdict {
-        let Content::Push(batch) = parcel.content.clone() else {
+        let ParcelContent::Push(batch) = parcel.content.clone() else {
             let calls = self.actors.world.calls().count();
             self.actors.deliver(parcel);
             return check_place(&self.actors.world, calls);
@@ -64,7 +64,7 @@ impl Engines {
         let on_its_way = self.actors.wire.clone();
         self.actors.deliver(parcel);
         let answer = self.actors.wire.iter().find_map(|p| match &p.content {
-            Content::Pushed(verdicts) if (p.replica, p.ticket) == (replica, ticket) => {
+            ParcelContent::Pushed(verdicts) if (p.replica, p.ticket) == (replica, ticket) => {
                 (!on_its_way.contains(p)).then(|| verdicts.clone())
             }
             _ => None,
@@ -77,7 +77,7 @@ impl Engines {
             LogEntry { seq: row.seq, collection, id, state: row.state }
         });
         let entries = entries.collect();
-        let delivery = Delivery { verdicts, entries };
+        let delivery = PushResult { verdicts, entries };
         self.oracle.note_append(&self.actors.world, &batch, &rows, &delivery)?;
         let after = self.rows();
         self.truth.note_append(&self.oracle, &batch, &delivery.verdicts, &rows, &after)
@@ -87,14 +87,14 @@ impl Engines {
         self.actors.world.server_rows().into_iter().map(|(k, row)| (k, row.state)).collect()
     }
 
-    fn server(&mut self, action: Action) {
+    fn server(&mut self, action: ModelAction) {
         match action {
-            Action::Restart => {
+            ModelAction::Restart => {
                 self.left.restarted -= 1;
                 self.actors.world.restart_server();
                 self.lose_server();
             }
-            Action::Purge => {
+            ModelAction::Purge => {
                 self.left.purged -= 1;
                 let before = self.rows();
                 let head = self.actors.world.server_scope().head;
@@ -102,8 +102,8 @@ impl Engines {
                 let after = self.rows();
                 self.oracle.note_purge(&before, &after);
             }
-            Action::Backup => self.backup = Some(self.actors.world.backup()),
-            Action::Restore => {
+            ModelAction::Backup => self.backup = Some(self.actors.world.backup()),
+            ModelAction::Restore => {
                 if let Some(backup) = self.backup.take() {
                     self.left.restored -= 1;
                     self.oracle.restored = true;
@@ -134,7 +134,7 @@ impl Engines {
             self.shows[replica] = shown.collect();
         }
         for parcel in sent.iter().filter(|p| Some(p.replica) == at) {
-            if let Content::Push(batch) = &parcel.content {
+            if let ParcelContent::Push(batch) = &parcel.content {
                 self.oracle.note_batch(&mut self.actors.world, parcel.replica, batch)?;
             }
         }
@@ -175,7 +175,7 @@ impl Explored for Engines {
         }
         actors.run();
         let shows = vec![Vec::new(); bounds.writes.len()];
-        let (oracle, truth) = (Oracle::default(), Truth::default());
+        let (oracle, truth) = (SearchOracle::default(), Truth::default());
         Self { actors, oracle, truth, backup: None, left: bounds, shows }
     }
 
@@ -197,64 +197,65 @@ impl Explored for Engines {
         (&self.truth, self.left).hash(hasher);
     }
 
-    fn actions(&self, actions: &mut Vec<Action>) {
+    fn actions(&self, actions: &mut Vec<ModelAction>) {
         let left = &self.left;
         for replica in self.replicas() {
             if left.writes[replica] > 0 {
-                actions
-                    .extend(left.documents.iter().map(|d| Action::Write { replica, document: *d }));
+                actions.extend(
+                    left.documents.iter().map(|d| ModelAction::Write { replica, document: *d }),
+                );
                 let shown = self.shows[replica].iter().filter(|_| left.deletes);
-                actions.extend(shown.map(|d| Action::Delete { replica, document: *d }));
+                actions.extend(shown.map(|d| ModelAction::Delete { replica, document: *d }));
             }
             if left.cut > 0 && self.actors.is_linked(replica) {
-                actions.push(Action::Cut { replica });
+                actions.push(ModelAction::Cut { replica });
             }
             if left.crashed > 0 {
-                actions.push(Action::Crash { replica });
+                actions.push(ModelAction::Crash { replica });
             }
             if self.waits(replica) {
-                actions.push(Action::Wake { replica });
+                actions.push(ModelAction::Wake { replica });
             }
         }
         left.common(&self.actors.wire, self.backup.is_some(), actions);
     }
 
-    fn step(&mut self, action: Action) -> Result<bool, (&'static str, String)> {
+    fn step(&mut self, action: ModelAction) -> Result<bool, (&'static str, String)> {
         let by_message = action.message().map(|at| self.actors.wire[at].replica);
         let at = action.replica().or(by_message);
         match action {
-            Action::Write { replica, document } => self.write(replica, document, false),
-            Action::Delete { replica, document } => self.write(replica, document, true),
-            Action::Deliver { message } => {
+            ModelAction::Write { replica, document } => self.write(replica, document, false),
+            ModelAction::Delete { replica, document } => self.write(replica, document, true),
+            ModelAction::Deliver { message } => {
                 let parcel = self.actors.wire.remove(message);
                 self.deliver(parcel)?;
             }
-            Action::Double { message } => {
+            ModelAction::Double { message } => {
                 self.left.doubled -= 1;
                 let parcel = self.actors.wire[message].clone();
                 self.deliver(parcel)?;
             }
-            Action::Lose { message } => {
+            ModelAction::Lose { message } => {
                 self.left.lost -= 1;
                 let Parcel { replica, content, .. } = self.actors.wire.remove(message);
                 // A request may never be answered. A link on which an answer is missing cannot be
                 // used any more, because frames are numbered.
-                if matches!(content, Content::Pulled(_) | Content::Pushed(_)) {
+                if matches!(content, ParcelContent::Pulled(_) | ParcelContent::Pushed(_)) {
                     self.actors.drop_answers(replica);
                     self.actors.cut(replica);
                 }
             }
-            Action::Cut { replica } => {
+            ModelAction::Cut { replica } => {
                 self.left.cut -= 1;
                 self.actors.drop_answers(replica);
                 self.actors.cut(replica);
             }
-            Action::Crash { replica } => {
+            ModelAction::Crash { replica } => {
                 self.left.crashed -= 1;
                 self.actors.drop_answers(replica);
                 self.actors.restart(replica);
             }
-            Action::Wake { replica } => self.actors.wake(replica),
+            ModelAction::Wake { replica } => self.actors.wake(replica),
             other => self.server(other),
         }
         self.look(at)?;
@@ -283,21 +284,21 @@ impl Explored for Engines {
         self.left.writes == [0, 0] && self.is_quiet()
     }
 
-    fn describe(&self, action: Action) -> String {
+    fn describe(&self, action: ModelAction) -> String {
         let Some(at) = action.message() else { return action.to_string() };
         let Parcel { replica, content, .. } = &self.actors.wire[at];
         let message = match content {
-            Content::Pull(cursor) => {
+            ParcelContent::Pull(cursor) => {
                 format!("replica {replica}'s request for what follows {}", cursor.after)
             }
-            Content::Push(batch) => format!("batch {} of replica {replica}", batch.id),
-            Content::Pulled(Reply::Chunk(chunk)) => {
+            ParcelContent::Push(batch) => format!("batch {} of replica {replica}", batch.id),
+            ParcelContent::Pulled(Reply::Chunk(chunk)) => {
                 format!("the chunk {} for replica {replica}", super::chunk_in_words(chunk))
             }
-            Content::Pulled(Reply::Reset(reset)) => {
+            ParcelContent::Pulled(Reply::Reset(reset)) => {
                 format!("a reset for replica {replica} ({:?})", reset.reason)
             }
-            Content::Pushed(verdicts) => {
+            ParcelContent::Pushed(verdicts) => {
                 format!("{} for replica {replica}", super::verdicts_in_words(verdicts))
             }
         };

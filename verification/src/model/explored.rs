@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use stateright::{Model, Property};
 
-use super::action::Action;
+use super::action::ModelAction;
 use super::bounds::Bounds;
 use super::promise::Promise;
 use super::{Fault, under};
@@ -28,10 +28,10 @@ pub(super) trait Explored: Sized + Send + Sync + 'static {
     fn hash_state(&self, hasher: &mut DefaultHasher);
 
     /// Lists the possible actions, in the same order each time.
-    fn actions(&self, actions: &mut Vec<Action>);
+    fn actions(&self, actions: &mut Vec<ModelAction>);
 
     /// Runs an action; returns false if it does not fit the bounds.
-    fn step(&mut self, action: Action) -> Result<bool, (&'static str, String)>;
+    fn step(&mut self, action: ModelAction) -> Result<bool, (&'static str, String)>;
 
     /// Checks the promises of this state, and those of its future without further faults. May
     /// change the state that it is called on.
@@ -41,7 +41,7 @@ pub(super) trait Explored: Sized + Send + Sync + 'static {
     fn is_at_rest(&self) -> bool;
 
     /// Describes an action in words.
-    fn describe(&self, action: Action) -> String;
+    fn describe(&self, action: ModelAction) -> String;
 }
 
 /// A broken promise.
@@ -178,20 +178,20 @@ pub(super) const RESTS: &str = "everything happened, and all is at rest";
 
 impl<E: Explored> Model for Exploration<E> {
     type State = State<E>;
-    type Action = Action;
+    type Action = ModelAction;
 
     fn init_states(&self) -> Vec<Self::State> {
         under(self.fault, || vec![self.begun().1])
     }
 
-    fn actions(&self, state: &Self::State, actions: &mut Vec<Action>) {
+    fn actions(&self, state: &Self::State, actions: &mut Vec<ModelAction>) {
         let may_go_on = self.looked_at() < self.most || self.is_over.load(Ordering::Relaxed);
         if state.broke.is_none() && may_go_on {
             state.now.actions(actions);
         }
     }
 
-    fn next_state(&self, state: &Self::State, action: Action) -> Option<Self::State> {
+    fn next_state(&self, state: &Self::State, action: ModelAction) -> Option<Self::State> {
         under(self.fault, || {
             let mut next = state.now.copy();
             match broken(|| next.step(action)) {

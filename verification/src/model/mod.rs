@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                      ┌── any order: messages in any order, over storages alone
-//!   Case ── Bounds ────┤                                                          ──► states ──► promises
+//!   ModelCase ── Bounds ────┤                                                          ──► states ──► promises
 //!                      └── engines: requests of real engines, over a wire              (stateright)
 //! ```
 //!
@@ -17,9 +17,9 @@
 //! continues without faults, and all replicas must converge.
 //!
 //! ```
-//! use verification::model::{Bounds, Case, Through};
+//! use verification::model::{Bounds, ModelCase, Through};
 //!
-//! let case = Case { name: "one write each", through: Through::AnyOrder, bounds: Bounds::LEAST };
+//! let case = ModelCase { name: "one write each", through: Through::AnyOrder, bounds: Bounds::LEAST };
 //! let outcome = case.explore(Some(100)); // None tries everything: 65,000 states here.
 //! assert!(outcome.is_sound(), "{outcome}");
 //! ```
@@ -40,10 +40,10 @@ mod truth;
 
 use sync_core::model::{Chunk, VerdictKind, Verdicts};
 
-pub use action::Action;
+pub use action::ModelAction;
 pub use bounds::Bounds;
-pub use cases::{Case, Through, cases};
-pub use outcome::{CounterExample, Outcome};
+pub use cases::{ModelCase, Through, cases};
+pub use outcome::{CounterExample, ModelOutcome};
 pub use promise::Promise;
 
 /// A planted fault for the duration of an exploration.
@@ -64,10 +64,10 @@ fn under<T>(fault: Fault, job: impl FnOnce() -> T) -> T {
     }
 }
 
-fn of_message(action: Action, message: &str) -> String {
+fn of_message(action: ModelAction, message: &str) -> String {
     match action {
-        Action::Double { .. } => format!("{message} arrives, and will again"),
-        Action::Lose { .. } => format!("{message} is lost"),
+        ModelAction::Double { .. } => format!("{message} arrives, and will again"),
+        ModelAction::Lose { .. } => format!("{message} is lost"),
         _ => format!("{message} arrives"),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Path};
 
-use super::action::Action;
+use super::action::ModelAction;
 use super::explored::{Exploration, Explored, RESTS, State};
 use super::promise::Promise;
 
@@ -31,7 +31,7 @@ impl fmt::Display for CounterExample {
 
 /// The outcome of an exploration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct ModelOutcome {
     /// The name of the case.
     pub name: &'static str,
     /// The number of different states; if a promise broke, the number of states until then.
@@ -46,7 +46,7 @@ pub struct Outcome {
     pub found: Option<CounterExample>,
 }
 
-impl Outcome {
+impl ModelOutcome {
     /// Returns whether no promise broke.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -54,7 +54,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ModelOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, states, depth, .. } = self;
         let all = if self.complete { "all" } else { "the first" };
@@ -64,14 +64,14 @@ impl fmt::Display for Outcome {
 }
 
 /// Explores depth first, with little memory and all processors.
-pub(super) fn explore<E: Explored>(name: &'static str, model: Exploration<E>) -> Outcome {
+pub(super) fn explore<E: Explored>(name: &'static str, model: Exploration<E>) -> ModelOutcome {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let checker = builder(model).threads(threads).spawn_dfs().join();
     outcome(name, &checker)
 }
 
 /// Explores in order of the number of steps, so that the counter-example is a shortest one.
-pub(super) fn shortest<E: Explored>(name: &'static str, model: Exploration<E>) -> Outcome {
+pub(super) fn shortest<E: Explored>(name: &'static str, model: Exploration<E>) -> ModelOutcome {
     let checker = builder(model).spawn_bfs().join();
     outcome(name, &checker)
 }
@@ -80,14 +80,17 @@ fn builder<E: Explored>(model: Exploration<E>) -> CheckerBuilder<Exploration<E>>
     model.checker().finish_when(HasDiscoveries::AnyFailures)
 }
 
-fn outcome<E: Explored>(name: &'static str, checker: &impl Checker<Exploration<E>>) -> Outcome {
+fn outcome<E: Explored>(
+    name: &'static str,
+    checker: &impl Checker<Exploration<E>>,
+) -> ModelOutcome {
     checker.model().end();
     let discoveries = checker.discoveries();
     let rests = discoveries.contains_key(RESTS);
     let broken = discoveries.into_iter().filter(|(name, _)| *name != RESTS);
     let first = broken.min_by_key(|(name, path)| (path.clone().into_actions().len(), *name));
     let found = first.map(|(_, path)| in_words(checker.model(), path));
-    Outcome {
+    ModelOutcome {
         name,
         states: match &found {
             Some(_) => checker.model().looked_at(),
@@ -100,7 +103,10 @@ fn outcome<E: Explored>(name: &'static str, checker: &impl Checker<Exploration<E
     }
 }
 
-fn in_words<E: Explored>(model: &Exploration<E>, path: Path<State<E>, Action>) -> CounterExample {
+fn in_words<E: Explored>(
+    model: &Exploration<E>,
+    path: Path<State<E>, ModelAction>,
+) -> CounterExample {
     let (mut steps, _) = super::under(model.fault, || model.begun());
     let mut broken = None;
     for (state, action) in path.into_vec() {

@@ -3,7 +3,7 @@
 
 use sync_core::mutants::Mutant;
 
-use super::{Action, Bounds, Case, Outcome, Through};
+use super::{Bounds, ModelAction, ModelCase, ModelOutcome, Through};
 
 /// A rule, the fault that takes it away, and the case that detects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,14 +13,14 @@ pub struct Hunt {
     /// The fault that takes it away.
     pub mutant: Mutant,
     /// The case to explore.
-    pub case: Case,
+    pub case: ModelCase,
 }
 
 impl Hunt {
     /// Explores in order of the number of steps, about that many states, and returns the first
     /// counter-example.
     #[must_use]
-    pub fn run(&self, most: usize) -> Outcome {
+    pub fn run(&self, most: usize) -> ModelOutcome {
         self.case.shortest(Some(self.mutant), Some(most))
     }
 }
@@ -33,7 +33,7 @@ pub fn hunts() -> Vec<Hunt> {
     let hunt = |rule, mutant: Mutant, through, bounds| Hunt {
         rule,
         mutant,
-        case: Case { name: mutant.as_str(), through, bounds },
+        case: ModelCase { name: mutant.as_str(), through, bounds },
     };
     use Through::{AnyOrder, Engines};
     let again = Bounds { writes: [2, 0], ..least };
@@ -45,11 +45,11 @@ pub fn hunts() -> Vec<Hunt> {
     // again.
     let position = Bounds {
         before: &[
-            Action::Write { replica: 0, document: 2 },
-            Action::Form { replica: 0 },
-            Action::Deliver { message: 0 },
-            Action::Deliver { message: 0 },
-            Action::Backup,
+            ModelAction::Write { replica: 0, document: 2 },
+            ModelAction::Form { replica: 0 },
+            ModelAction::Deliver { message: 0 },
+            ModelAction::Deliver { message: 0 },
+            ModelAction::Backup,
         ],
         writes: [2, 1],
         documents: &[0, 2],

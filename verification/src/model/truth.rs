@@ -1,4 +1,4 @@
-//! Checks of the server against the recorded history that the [oracle](crate::search::Oracle) of
+//! Checks of the server against the recorded history that the [oracle](crate::search::SearchOracle) of
 //! the search does not make.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use sync_core::model::{
     DocumentKey, DocumentState, PushBatch, PushId, ReplicaId, Revision, Seq, VerdictKind, Verdicts,
 };
 
-use crate::search::{Oracle, Verdict};
+use crate::search::{SearchOracle, Verdict};
 use testkit::cores::Cores;
 use testkit::world::World;
 
@@ -29,7 +29,7 @@ impl Truth {
     /// Records that a batch reached the server.
     pub(super) fn note_append(
         &mut self,
-        oracle: &Oracle,
+        oracle: &SearchOracle,
         batch: &PushBatch,
         verdicts: &Verdicts,
         before: &Rows,
@@ -82,7 +82,7 @@ pub(super) fn check_place<C: Cores>(world: &World<C>, from: usize) -> Verdict {
 
 /// Checks that a replica shows every state at or below its position, except for unsettled
 /// documents.
-pub(super) fn check_covered<C: Cores>(world: &mut World<C>, oracle: &Oracle) -> Verdict {
+pub(super) fn check_covered<C: Cores>(world: &mut World<C>, oracle: &SearchOracle) -> Verdict {
     let (scope, rows) = (world.server_scope(), world.server_rows());
     for replica in 0..world.replicas() {
         let checkpoint = world.scope_row(replica).checkpoint;

@@ -24,7 +24,7 @@ pub enum Mix {
 
 /// The setting of a whole plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Setting {
+pub struct SearchSetting {
     /// The kinds of faults.
     pub mix: Mix,
     /// The number of replicas at the beginning.
@@ -49,7 +49,7 @@ pub struct Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
     /// The action.
-    pub action: Action,
+    pub action: SearchAction,
     /// The salt from which the action's own choices are derived.
     pub salt: u64,
 }
@@ -57,7 +57,7 @@ pub struct Step {
 /// An action. Replicas, documents and messages are named by numbers that wrap around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are the replica and the document")]
-pub enum Action {
+pub enum SearchAction {
     /// A document is written.
     Put { replica: usize, document: usize },
     /// A document is deleted, if it exists.
@@ -106,22 +106,22 @@ pub enum Action {
 
 /// A setting and actions.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct SearchPlan {
     /// The setting.
-    pub setting: Setting,
+    pub setting: SearchSetting,
     /// The actions, in order.
     pub steps: Vec<Step>,
 }
 
 /// Formats one line for each step, as source: a plan that failed becomes a test by copying it.
-impl fmt::Debug for Plan {
+impl fmt::Debug for SearchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:?}", self.setting)?;
         self.steps.iter().try_for_each(|s| writeln!(f, "    ({:?}, {}),", s.action, s.salt))
     }
 }
 
-impl Setting {
+impl SearchSetting {
     fn generate(rng: &mut SplitMix64, mix: Mix) -> Self {
         use ResolverKind::{ClientWins, Deferring, Joining, LastWriteWins, ServerWins};
         let resolvers =
@@ -141,21 +141,21 @@ impl Setting {
     }
 }
 
-impl Plan {
+impl SearchPlan {
     /// Makes the plan of a seed.
     #[must_use]
     pub fn generate(seed: u64, mix: Mix, length: usize) -> Self {
-        let setting = Setting::generate(&mut SplitMix64::of(seed, u64::MAX), mix);
+        let setting = SearchSetting::generate(&mut SplitMix64::of(seed, u64::MAX), mix);
         let step = |i| {
             let mut rng = SplitMix64::of(seed, i as u64);
-            Step { action: Action::generate(&mut rng, &setting), salt: rng.next_u64() }
+            Step { action: SearchAction::generate(&mut rng, &setting), salt: rng.next_u64() }
         };
         Self { setting, steps: (0..length).map(step).collect() }
     }
 }
 
-impl Action {
-    fn generate(rng: &mut SplitMix64, setting: &Setting) -> Self {
+impl SearchAction {
+    fn generate(rng: &mut SplitMix64, setting: &SearchSetting) -> Self {
         let replica = rng.below(setting.replicas + 1);
         let document = rng.below(setting.documents);
         let again = rng.percent(20);

@@ -1,8 +1,8 @@
 //! A search for plans that break the rules.
 //!
-//! A [`Plan`] is a seed's setting and a list of actions as data: writes, messages that are lost,
+//! A [`SearchPlan`] is a seed's setting and a list of actions as data: writes, messages that are lost,
 //! doubled and delivered late, purges, restores, clones. [`run`] executes it over a
-//! [`World`](testkit::world::World), checks every step with the [oracle](Oracle), then ends all
+//! [`World`](testkit::world::World), checks every step with the [oracle](SearchOracle), then ends all
 //! faults and checks convergence, progress, and that no acknowledged write is lost. The choices of
 //! an action are derived from its own salt, so that removing one action shifts no other. [`shrink`]
 //! removes the actions that a failure does not need.
@@ -22,13 +22,13 @@ mod shrink;
 
 use std::ops::Range;
 
-pub use action::{Action, Mix, Plan, Setting, Step};
+pub use action::{Mix, SearchAction, SearchPlan, SearchSetting, Step};
 #[cfg(feature = "model")]
 pub(crate) use oracle::{Cause, Verdict};
-pub use oracle::{Oracle, Tally};
-pub use run::{Failure, run};
+pub use oracle::{SearchOracle, SearchTally};
 #[cfg(feature = "model")]
 pub(crate) use run::{Message, Runner};
+pub use run::{SearchFailure, run};
 pub use shrink::shrink;
 
 use testkit::cores::Cores;
@@ -43,10 +43,10 @@ pub fn explore<C: Cores>(
     seeds: Range<u64>,
     mix: Mix,
     length: usize,
-) -> Tally {
-    let mut tally = Tally::default();
+) -> SearchTally {
+    let mut tally = SearchTally::default();
     for seed in seeds {
-        let plan = Plan::generate(seed, mix, length);
+        let plan = SearchPlan::generate(seed, mix, length);
         match run(cores(), &plan) {
             Ok(one) => tally.add(&one),
             Err(failure) => {

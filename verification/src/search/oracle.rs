@@ -15,7 +15,7 @@ use sync_core::model::{
 use sync_core::resolver::Resolution;
 
 use testkit::cores::Cores;
-use testkit::world::{Delivery, World};
+use testkit::world::{PushResult, World};
 
 /// The writes that a state descends from, by their number in [`World::writes`].
 pub(crate) type Writes = BTreeSet<usize>;
@@ -23,7 +23,7 @@ type Name = (DocumentKey, Revision);
 
 /// The sum of what runs did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct SearchTally {
     /// The number of plans.
     pub plans: usize,
     /// The number of acknowledged writes.
@@ -42,7 +42,7 @@ pub struct Tally {
     pub blind: usize,
 }
 
-impl Tally {
+impl SearchTally {
     /// Adds another tally.
     pub fn add(&mut self, other: &Self) {
         self.plans += other.plans;
@@ -74,7 +74,7 @@ struct Node {
 
 /// Checks a world step by step.
 #[derive(Clone, Debug, Default)]
-pub struct Oracle {
+pub struct SearchOracle {
     states: BTreeMap<Name, Node>,
     /// Writes that ended: decided against by a resolver, rejected, removed before they were pushed,
     /// or deleted and purged.
@@ -93,7 +93,7 @@ pub struct Oracle {
     pub(crate) restored: bool,
     /// Two devices had one identity.
     pub(super) cloned: bool,
-    pub(super) tally: Tally,
+    pub(super) tally: SearchTally,
 }
 
 /// A name for a violation, and its description.
@@ -103,7 +103,7 @@ fn wrong(kind: &'static str, what: impl Into<String>) -> Verdict {
     Err((kind, what.into()))
 }
 
-impl Oracle {
+impl SearchOracle {
     /// Returns the writes that a state descends from.
     pub(crate) fn ancestry(&self, key: &DocumentKey, revision: Revision) -> Writes {
         let (mut writes, mut seen) = (Writes::new(), BTreeSet::new());
@@ -386,7 +386,7 @@ impl Oracle {
         world: &World<C>,
         batch: &PushBatch,
         rows: &BTreeMap<DocumentKey, DocumentState>,
-        delivery: &Delivery,
+        delivery: &PushResult,
     ) -> Verdict {
         let Verdicts::Decided { verdicts, .. } = &delivery.verdicts else {
             let _ = self.note_calls(world, None)?;

@@ -8,8 +8,8 @@ use sync_core::model::{
     Chunk, DocumentKey, DocumentState, Limits, PushBatch, PushId, Seq, VerdictKind, Verdicts,
 };
 
-use super::action::{Action, Plan, Setting, Step};
-use super::oracle::{Cause, Oracle, Tally, Verdict};
+use super::action::{SearchAction, SearchPlan, SearchSetting, Step};
+use super::oracle::{Cause, SearchOracle, SearchTally, Verdict};
 use testkit::cores::Cores;
 use testkit::quietly::quietly;
 use testkit::random::SplitMix64;
@@ -18,7 +18,7 @@ use testkit::world::{Backup, Options, Reply, World};
 
 /// Why a plan failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct SearchFailure {
     /// The kind of failure. Shrinking keeps it.
     pub kind: String,
     /// The step; none after the last one.
@@ -27,7 +27,7 @@ pub struct Failure {
     pub what: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for SearchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.step {
             Some(step) => write!(f, "{} at step {step}: {}", self.kind, self.what),
@@ -40,7 +40,7 @@ impl fmt::Display for Failure {
 ///
 /// # Errors
 /// The failure.
-pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
+pub fn run<C: Cores>(cores: C, plan: &SearchPlan) -> Result<SearchTally, SearchFailure> {
     let mut runner = Runner::new(cores, plan.setting);
     for (i, step) in plan.steps.iter().enumerate() {
         match runner.guarded(|r| r.step(step)) {
@@ -49,7 +49,7 @@ pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
                 runner.oracle.tally.collisions += 1;
                 return Ok(runner.oracle.tally);
             }
-            Err((kind, what)) => return Err(Failure { kind, step: Some(i), what }),
+            Err((kind, what)) => return Err(SearchFailure { kind, step: Some(i), what }),
         }
         if runner.blind {
             runner.oracle.tally.blind += 1;
@@ -60,7 +60,7 @@ pub fn run<C: Cores>(cores: C, plan: &Plan) -> Result<Tally, Failure> {
         Err((kind, _)) if kind == "collision" && runner.oracle.cloned => {
             runner.oracle.tally.collisions += 1;
         }
-        Err((kind, what)) => return Err(Failure { kind, step: None, what }),
+        Err((kind, what)) => return Err(SearchFailure { kind, step: None, what }),
         Ok(()) => {}
     }
     runner.oracle.tally.plans = 1;
@@ -76,14 +76,14 @@ pub(crate) enum Message {
 }
 
 pub(crate) struct Runner<C: Cores> {
-    pub(super) setting: Setting,
+    pub(super) setting: SearchSetting,
     pub(crate) world: World<C>,
-    pub(crate) oracle: Oracle,
+    pub(crate) oracle: SearchOracle,
     pub(crate) bag: Vec<Message>,
     pub(crate) backups: Vec<Backup<C::Server>>,
     /// Counts bodies, so that no two are equal.
     pub(super) bodies: usize,
-    /// See [`Tally::blind`].
+    /// See [`SearchTally::blind`].
     blind: bool,
     /// Replicas that have not sent their position since the server was restored silently.
     unaware: BTreeSet<usize>,
@@ -92,7 +92,7 @@ pub(crate) struct Runner<C: Cores> {
 }
 
 impl<C: Cores> Runner<C> {
-    pub(crate) fn new(cores: C, setting: Setting) -> Self {
+    pub(crate) fn new(cores: C, setting: SearchSetting) -> Self {
         let on_server = if setting.on_server {
             vec![(World::<C>::collection("merged"), Arc::new(Joining) as _)]
         } else {
@@ -109,7 +109,7 @@ impl<C: Cores> Runner<C> {
         };
         let mut world = World::with(cores, options);
         world.skew(setting.replicas - 1, setting.skew);
-        let oracle = Oracle::default();
+        let oracle = SearchOracle::default();
         let (bag, backups) = (Vec::new(), Vec::new());
         Self {
             setting,
@@ -162,85 +162,85 @@ impl<C: Cores> Runner<C> {
         let mut rng = SplitMix64::new(step.salt);
         self.world.tick(rng.next_u64() % 5);
         match step.action {
-            Action::Put { replica, document } => {
+            SearchAction::Put { replica, document } => {
                 self.put(replica, document, &mut rng);
             }
-            Action::Delete { replica, document } => {
+            SearchAction::Delete { replica, document } => {
                 let (replica, name) = (self.replica(replica), self.document(document));
                 if self.world.text(replica, &name).is_some() {
                     self.world.delete(replica, &name);
                 }
             }
-            Action::Transaction { replica } => self.transaction(replica, &mut rng),
-            Action::Form { replica } => self.form(replica)?,
-            Action::Deliver { again } => {
+            SearchAction::Transaction { replica } => self.transaction(replica, &mut rng),
+            SearchAction::Form { replica } => self.form(replica)?,
+            SearchAction::Deliver { again } => {
                 let batch = self.take(&mut rng, again, |m| matches!(m, Message::Batch(..)));
                 if let Some(Message::Batch(replica, batch)) = batch {
                     let verdicts = self.deliver(&batch)?;
                     self.bag.push(Message::Verdicts(replica, batch.id, verdicts));
                 }
             }
-            Action::Settle { again } => {
+            SearchAction::Settle { again } => {
                 let verdicts = self.take(&mut rng, again, |m| matches!(m, Message::Verdicts(..)));
                 if let Some(Message::Verdicts(replica, id, verdicts)) = verdicts {
                     self.settle(replica, id, &verdicts)?;
                 }
             }
-            Action::Read { replica } => self.read(replica, false)?,
-            Action::ReadAhead { replica } => self.read(replica, true)?,
-            Action::Apply { again } => {
+            SearchAction::Read { replica } => self.read(replica, false)?,
+            SearchAction::ReadAhead { replica } => self.read(replica, true)?,
+            SearchAction::Apply { again } => {
                 let chunk = self.take(&mut rng, again, |m| matches!(m, Message::Chunk(..)));
                 if let Some(Message::Chunk(replica, chunk)) = chunk {
                     self.world.apply(replica, &chunk);
                     self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
                 }
             }
-            Action::Lose => {
+            SearchAction::Lose => {
                 self.take(&mut rng, false, |_| true);
             }
-            Action::Sync { replica } => self.sync(self.replica(replica))?,
-            Action::Connect { replica } => {
+            SearchAction::Sync { replica } => self.sync(self.replica(replica))?,
+            SearchAction::Connect { replica } => {
                 let replica = self.replica(replica);
                 self.unaware.remove(&replica);
                 self.world.connect(replica);
                 self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             }
-            Action::Acknowledge { replica } => self.acknowledge(self.replica(replica))?,
-            Action::Purge => {
+            SearchAction::Acknowledge { replica } => self.acknowledge(self.replica(replica))?,
+            SearchAction::Purge => {
                 let before = self.rows();
                 let head = self.world.server_scope().head;
                 self.world.purge(Seq(rng.next_u64() % (head.0 + 1)));
                 let after = self.rows();
                 self.oracle.note_purge(&before, &after);
             }
-            Action::RequestReset { replica } => {
+            SearchAction::RequestReset { replica } => {
                 let replica = self.replica(replica);
                 self.blind |= self.unaware.contains(&replica);
                 self.world.request_reset(replica);
                 self.drop_chunks(replica);
                 self.oracle.look(&mut self.world, replica, &Cause::Ordinary)?;
             }
-            Action::Backup => {
+            SearchAction::Backup => {
                 let backup = self.world.backup();
                 self.backups.push(backup);
             }
-            Action::Restore { silently } => self.restore(silently, &mut rng),
-            Action::Restart => {
+            SearchAction::Restore { silently } => self.restore(silently, &mut rng),
+            SearchAction::Restart => {
                 self.world.restart_server();
             }
-            Action::Clone { replica } => {
+            SearchAction::Clone { replica } => {
                 if self.world.replicas() < 5 {
                     let from = self.replica(replica);
                     let to = self.world.clone_replica(from);
                     self.oracle.note_clone(from, to);
                 }
             }
-            Action::Decide { replica } => self.decide(self.replica(replica), &mut rng)?,
-            Action::Jump { replica } => {
+            SearchAction::Decide { replica } => self.decide(self.replica(replica), &mut rng)?,
+            SearchAction::Jump { replica } => {
                 let skews = [0, 0, 40, -40, 900_000, -900_000];
                 self.world.skew(self.replica(replica), skews[rng.below(skews.len())]);
             }
-            Action::TellTime { replica } => {
+            SearchAction::TellTime { replica } => {
                 let replica = self.replica(replica);
                 self.world.tell_time(replica);
                 // Edits in the outbox may get new stamps.

@@ -1,34 +1,25 @@
 //! Shrinks a failing plan.
 
-use super::action::Plan;
-use super::run::{Failure, run};
+use super::action::SearchPlan;
+use super::run::{SearchFailure, run};
 use testkit::cores::Cores;
+use testkit::delta_debugging::remove_runs;
 
 /// Returns the smallest failing plan that greedy removal finds, and its failure.
 pub fn shrink<C: Cores>(
     cores: impl Fn() -> C,
-    mut plan: Plan,
-    mut failure: Failure,
-) -> (Plan, Failure) {
-    let mut size = plan.steps.len().max(1);
-    loop {
-        let mut at = 0;
-        let mut removed = false;
-        while at < plan.steps.len() {
-            let mut smaller = plan.clone();
-            let end = (at + size).min(plan.steps.len());
-            smaller.steps.drain(at..end);
-            match run(cores(), &smaller) {
-                Err(again) if again.kind == failure.kind => {
-                    (plan, failure, removed) = (smaller, again, true);
-                }
-                _ => at += size,
+    mut plan: SearchPlan,
+    mut failure: SearchFailure,
+) -> (SearchPlan, SearchFailure) {
+    let setting = plan.setting;
+    remove_runs(&mut plan.steps, |rest| {
+        match run(cores(), &SearchPlan { setting, steps: rest.to_vec() }) {
+            Err(again) if again.kind == failure.kind => {
+                failure = again;
+                true
             }
+            _ => false,
         }
-        if size > 1 {
-            size = size.div_ceil(2);
-        } else if !removed {
-            return (plan, failure);
-        }
-    }
+    });
+    (plan, failure)
 }

@@ -12,7 +12,7 @@ pub(super) type Inode = u64;
 
 /// A change of the disk.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
+pub(super) enum DiskChange {
     /// A new file is named.
     Create { name: String },
     /// Bytes are written.
@@ -87,38 +87,38 @@ impl Contents {
     }
 
     /// Applies a change, without what it syncs.
-    pub(super) fn begin(&mut self, change: &Change) {
+    pub(super) fn begin(&mut self, change: &DiskChange) {
         match change {
-            Change::Create { name } => {
+            DiskChange::Create { name } => {
                 self.last += 1;
                 self.files.insert(self.last, File::default());
                 self.name(name, Some(self.last));
             }
-            Change::Delete { name, .. } => self.name(name, None),
-            Change::Write { inode, at, bytes } => {
+            DiskChange::Delete { name, .. } => self.name(name, None),
+            DiskChange::Write { inode, at, bytes } => {
                 let Some(file) = self.files.get_mut(inode) else { return };
                 put(&mut file.seen, *at, bytes);
                 file.unsynced.push(Unsynced::Write(*at, Arc::clone(bytes)));
             }
-            Change::Truncate { inode, len } => {
+            DiskChange::Truncate { inode, len } => {
                 let Some(file) = self.files.get_mut(inode) else { return };
                 file.seen.resize(*len, 0);
                 file.unsynced.push(Unsynced::Truncate(*len));
             }
-            Change::Sync { .. } => {}
+            DiskChange::Sync { .. } => {}
         }
     }
 
     /// Syncs what a change syncs.
-    pub(super) fn finish(&mut self, change: &Change) {
+    pub(super) fn finish(&mut self, change: &DiskChange) {
         let sync_folder = match change {
-            Change::Sync { inode, folder } => {
+            DiskChange::Sync { inode, folder } => {
                 if let Some(file) = self.files.get_mut(inode) {
                     file.sync();
                 }
                 *folder
             }
-            Change::Delete { folder, .. } => *folder,
+            DiskChange::Delete { folder, .. } => *folder,
             _ => false,
         };
         if sync_folder {
@@ -271,21 +271,21 @@ fn rename(names: &mut BTreeMap<String, Inode>, name: &str, inode: Option<Inode>)
 mod tests {
     use super::*;
 
-    fn happen(contents: &mut Contents, change: Change) {
+    fn happen(contents: &mut Contents, change: DiskChange) {
         contents.begin(&change);
         contents.finish(&change);
     }
 
     fn write(contents: &mut Contents, at: usize, bytes: &[u8]) {
-        happen(contents, Change::Write { inode: 1, at, bytes: bytes.into() });
+        happen(contents, DiskChange::Write { inode: 1, at, bytes: bytes.into() });
     }
 
     /// A file with a synced sector of ones, over which 16 sectors of twos were written.
     fn half_synced() -> Contents {
         let mut contents = Contents::default();
-        happen(&mut contents, Change::Create { name: "a".to_owned() });
+        happen(&mut contents, DiskChange::Create { name: "a".to_owned() });
         write(&mut contents, 0, &[1; 512]);
-        happen(&mut contents, Change::Sync { inode: 1, folder: true });
+        happen(&mut contents, DiskChange::Sync { inode: 1, folder: true });
         write(&mut contents, 256, &[2; 16 * 512]);
         contents
     }
@@ -318,12 +318,12 @@ mod tests {
     #[test]
     fn a_name_is_durable_once_its_folder_is_synced() {
         let mut contents = half_synced();
-        happen(&mut contents, Change::Create { name: "b".to_owned() });
-        happen(&mut contents, Change::Delete { name: "a".to_owned(), folder: false });
+        happen(&mut contents, DiskChange::Create { name: "b".to_owned() });
+        happen(&mut contents, DiskChange::Delete { name: "a".to_owned(), folder: false });
         assert_eq!((contents.find("a"), contents.find("b")), (None, Some(2)));
         assert_eq!(contents.lose_power(512, 0).names, 2);
         assert_eq!((contents.find("a"), contents.find("b")), (Some(1), None));
-        happen(&mut contents, Change::Delete { name: "a".to_owned(), folder: true });
+        happen(&mut contents, DiskChange::Delete { name: "a".to_owned(), folder: true });
         contents.lose_power(512, 0);
         assert_eq!(contents.find("a"), None);
     }
@@ -331,8 +331,8 @@ mod tests {
     #[test]
     fn a_sync_without_the_folder_leaves_names_as_they_were() {
         let mut contents = Contents::default();
-        happen(&mut contents, Change::Create { name: "a".to_owned() });
-        happen(&mut contents, Change::Sync { inode: 1, folder: false });
+        happen(&mut contents, DiskChange::Create { name: "a".to_owned() });
+        happen(&mut contents, DiskChange::Sync { inode: 1, folder: false });
         contents.lose_power(512, 0);
         assert_eq!(contents.find("a"), None);
     }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Code;
-use super::contents::{Change, Contents, Inode, Loss};
+use super::contents::{Contents, DiskChange, Inode, Loss};
 use super::faults::Faults;
 use super::locks::{HandleId, Locks};
-use super::recording::{Moment, Recording};
+use super::recording::{DiskRecording, PowerCut};
 
 /// The prefix of all paths on simulated disks.
 const ROOT: &str = "/simulated/";
@@ -56,7 +56,7 @@ pub(super) struct State {
     pub(super) life: u64,
     pub(super) last_handle: HandleId,
     changes: u64,
-    recording: Option<Recording>,
+    recording: Option<DiskRecording>,
 }
 
 impl Shared {
@@ -74,7 +74,7 @@ impl Shared {
 
 impl State {
     /// Applies a change.
-    pub(super) fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: DiskChange) {
         self.changes += 1;
         self.contents.begin(&change);
         self.contents.finish(&change);
@@ -185,21 +185,21 @@ impl SimDisk {
     /// Records every change from now on.
     pub fn record(&self) {
         let mut state = self.0.state();
-        state.recording = Some(Recording::new(state.contents.clone(), state.sector));
+        state.recording = Some(DiskRecording::new(state.contents.clone(), state.sector));
     }
 
     /// Returns the recorded changes; empty if none were to be recorded.
     #[must_use]
-    pub fn take_recording(&self) -> Recording {
+    pub fn take_recording(&self) -> DiskRecording {
         self.0.state().recording.take().unwrap_or_default()
     }
 
     /// Returns the disk at this moment, to compute a power failure that does not affect the disk
     /// itself.
     #[must_use]
-    pub fn moment(&self) -> Moment {
+    pub fn moment(&self) -> PowerCut {
         let state = self.0.state();
-        Moment::new(state.changes as usize, state.contents.clone(), state.sector)
+        PowerCut::new(state.changes as usize, state.contents.clone(), state.sector)
     }
 
     // ---- faults

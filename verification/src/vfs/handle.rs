@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use rusqlite::ffi;
 
 use super::Code;
-use super::contents::{Change, Inode};
+use super::contents::{DiskChange, Inode};
 use super::disk::{DEAD, Shared, State};
 use super::faults::Asked;
 use super::locks::{HandleId, Locks, SharedMemory};
@@ -43,7 +43,7 @@ impl Handle {
         state.faults.meet(Asked::Open)?;
         let create = flags & ffi::SQLITE_OPEN_CREATE != 0;
         if create && state.contents.find(name).is_none() {
-            state.change(Change::Create { name: name.to_owned() });
+            state.change(DiskChange::Create { name: name.to_owned() });
         }
         let inode = state.contents.find(name).ok_or(ffi::SQLITE_CANTOPEN)?;
         state.last_handle += 1;
@@ -102,7 +102,7 @@ impl Handle {
             }
             Self::Named(named) => named.alive(|named, state| {
                 state.faults.meet(Asked::Truncate)?;
-                state.change(Change::Truncate { inode: named.inode, len });
+                state.change(DiskChange::Truncate { inode: named.inode, len });
                 Ok(())
             }),
         }
@@ -114,7 +114,7 @@ impl Handle {
             state.faults.meet(Asked::Sync)?;
             if !state.faults.ignore_syncs {
                 let folder = std::mem::take(&mut named.sync_folder);
-                state.change(Change::Sync { inode: named.inode, folder });
+                state.change(DiskChange::Sync { inode: named.inode, folder });
             }
             Ok(())
         })
@@ -209,7 +209,7 @@ impl Named {
     }
 
     fn write(&self, state: &mut State, at: usize, bytes: &[u8]) -> Result<(), Code> {
-        let write = |bytes: &[u8]| Change::Write { inode: self.inode, at, bytes: bytes.into() };
+        let write = |bytes: &[u8]| DiskChange::Write { inode: self.inode, at, bytes: bytes.into() };
         if let Err(code) = state.faults.meet(Asked::Write) {
             state.change(write(&bytes[..bytes.len() / 2]));
             return Err(code);
@@ -234,7 +234,7 @@ impl Drop for Named {
                 locks.leave(named.id);
             }
             if let Some(name) = delete {
-                state.change(Change::Delete { name, folder: false });
+                state.change(DiskChange::Delete { name, folder: false });
             }
             Ok(())
         });
@@ -250,7 +250,7 @@ pub(super) fn delete(path: &str, folder: bool) -> Result<(), Code> {
         return Err(ffi::SQLITE_IOERR_DELETE_NOENT);
     }
     let folder = folder && !state.faults.ignore_syncs;
-    state.change(Change::Delete { name: name.to_owned(), folder });
+    state.change(DiskChange::Delete { name: name.to_owned(), folder });
     Ok(())
 }
 

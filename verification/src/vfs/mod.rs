@@ -5,7 +5,7 @@
 //!   storage-sqlite ── SQLite ── VFS (ffi) ──► Handle ──► SimDisk: what is seen, what is synced, what is between
 //!                                                          ├── faults: the n-th operation fails, no room, syncs that lie
 //!                                                          ├── lose_power(salt): what was not synced is kept, lost or torn
-//!                                                          └── Recording: the same at every change of a run
+//!                                                          └── DiskRecording: the same at every change of a run
 //! ```
 //!
 //! A [`SimDisk`] holds the files of one database. SQLite opens it through the VFS of the name
@@ -54,7 +54,7 @@ pub use contents::Loss;
 pub use disk::SimDisk;
 pub use disks::{SqliteFiles, VfsDisks};
 pub use ffi::VFS;
-pub use recording::{Moment, Recording};
+pub use recording::{DiskRecording, PowerCut};
 
 /// One of SQLite's result codes.
 type Code = std::ffi::c_int;

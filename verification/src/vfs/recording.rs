@@ -1,6 +1,6 @@
 //! The changes of a disk one by one, and the state that a power failure leaves at each.
 
-use super::contents::{Change, Contents, Loss};
+use super::contents::{Contents, DiskChange, Loss};
 use super::disk::SimDisk;
 
 /// Every change of a disk since some moment.
@@ -8,13 +8,13 @@ use super::disk::SimDisk;
 /// The result of a power failure at the n-th change does not depend on later changes. So one
 /// recorded run is enough to compute all of them.
 #[derive(Clone, Debug, Default)]
-pub struct Recording {
+pub struct DiskRecording {
     start: Contents,
     sector: usize,
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<DiskChange>,
 }
 
-impl Recording {
+impl DiskRecording {
     pub(super) fn new(start: Contents, sector: usize) -> Self {
         Self { start, sector, changes: Vec::new() }
     }
@@ -33,11 +33,11 @@ impl Recording {
 
     /// Returns the moment of each change, after it has begun and before SQLite has its result. The
     /// last moment is after all changes.
-    pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
+    pub fn moments(&self) -> impl Iterator<Item = PowerCut> + '_ {
         let mut contents = self.start.clone();
         let mut changes = self.changes.iter();
         let mut done = 0;
-        let mut before: Option<&Change> = None;
+        let mut before: Option<&DiskChange> = None;
         let mut ended = false;
         std::iter::from_fn(move || {
             if ended {
@@ -52,21 +52,21 @@ impl Recording {
                 Some(change) => contents.begin(change),
                 None => ended = true,
             }
-            Some(Moment::new(done, contents.clone(), self.sector))
+            Some(PowerCut::new(done, contents.clone(), self.sector))
         })
     }
 }
 
 /// A disk in the middle of a change.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct PowerCut {
     /// The number of completed changes, of the recording or of the disk.
     pub done: usize,
     contents: Contents,
     sector: usize,
 }
 
-impl Moment {
+impl PowerCut {
     pub(super) fn new(done: usize, contents: Contents, sector: usize) -> Self {
         Self { done, contents, sector }
     }

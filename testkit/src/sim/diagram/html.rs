@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::sim::trace::{Mark, Moment, Trace};
+use crate::sim::trace::{Mark, Trace, TraceEvent};
 use crate::sim::{Failure, Plan};
 
 /// Pixels between lanes, to the left of the first one, and above them.
@@ -124,7 +124,7 @@ fn legend(out: &mut String) {
 }
 
 fn svg(out: &mut String, trace: &Trace, most: usize) {
-    let mut moments: Vec<&Moment> = trace.moments.iter().filter(|m| !is_heartbeat(m)).collect();
+    let mut moments: Vec<&TraceEvent> = trace.moments.iter().filter(|m| !is_heartbeat(m)).collect();
     moments.sort_by_key(|m| m.at);
     let left_out = moments.len().saturating_sub(most);
     let moments = &moments[left_out..];
@@ -173,7 +173,7 @@ fn svg(out: &mut String, trace: &Trace, most: usize) {
     out.push_str("</svg>\n");
 }
 
-fn draw(out: &mut String, moment: &Moment, y: f64, places: &BTreeMap<u64, f64>) {
+fn draw(out: &mut String, moment: &TraceEvent, y: f64, places: &BTreeMap<u64, f64>) {
     let (x, class) = (x_of(moment.lane), class(moment.mark));
     let title = format!("{:.3} s: {}", moment.at as f64 / 1_000.0, moment.text);
     let _ = write!(out, "<g class=\"{class}\"><title>{}</title>", escape(&title));
@@ -221,7 +221,7 @@ fn draw(out: &mut String, moment: &Moment, y: f64, places: &BTreeMap<u64, f64>) 
 }
 
 /// Returns the place of each point in time: long waits are shortened, short ones stretched.
-fn places(moments: &[&Moment]) -> BTreeMap<u64, f64> {
+fn places(moments: &[&TraceEvent]) -> BTreeMap<u64, f64> {
     let mut counts: BTreeMap<u64, BTreeMap<usize, usize>> = BTreeMap::new();
     for moment in moments {
         *counts.entry(moment.at).or_default().entry(moment.lane).or_default() += 1;
@@ -247,7 +247,7 @@ fn x_of(lane: usize) -> f64 {
     LEFT + LANE * lane as f64
 }
 
-fn is_heartbeat(moment: &Moment) -> bool {
+fn is_heartbeat(moment: &TraceEvent) -> bool {
     matches!(moment.mark, Mark::Message | Mark::Lost)
         && matches!(moment.text.as_str(), "ping" | "pong" | "credit")
 }
@@ -321,7 +321,8 @@ mod tests {
     fn a_page_is_self_contained_and_escapes_its_text() {
         let plan = Simulation::builder().clients(2).seconds(5).build().plan(1);
         let violation = Violation { oracle: "mine", at: 1_500, what: "<b> & \"c\"".into() };
-        let moment = |mark, to| Moment { at: 1_500, lane: 1, mark, text: "push <1>".into(), to };
+        let moment =
+            |mark, to| TraceEvent { at: 1_500, lane: 1, mark, text: "push <1>".into(), to };
         let trace = Trace {
             lanes: vec!["server".into(), "client 0".into()],
             moments: vec![

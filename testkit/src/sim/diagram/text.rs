@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::sim::trace::{Mark, Moment, Trace};
+use crate::sim::trace::{Mark, Trace, TraceEvent};
 
 /// The width of a lane in columns.
 const WIDE: usize = 10;
@@ -12,7 +12,7 @@ const WIDE: usize = 10;
 #[must_use]
 pub fn text(trace: &Trace, most: usize) -> String {
     let mut out = String::new();
-    let mut moments: Vec<&Moment> = trace.moments.iter().collect();
+    let mut moments: Vec<&TraceEvent> = trace.moments.iter().collect();
     moments.sort_by_key(|m| m.at);
     let left_out = moments.len().saturating_sub(most);
     let names = trace.lanes.iter().map(|name| format!("{name:^WIDE$}")).collect::<String>();
@@ -33,7 +33,7 @@ pub fn text(trace: &Trace, most: usize) -> String {
     out
 }
 
-fn words(moment: &Moment) -> String {
+fn words(moment: &TraceEvent) -> String {
     match (moment.mark, moment.to) {
         (Mark::Message, Some((at, _))) => {
             format!("{}, there at {:.3}", moment.text, at as f64 / 1_000.0)
@@ -45,7 +45,7 @@ fn words(moment: &Moment) -> String {
 
 /// Returns one line of all lanes: a sign on the lane of the event, an arrow to the lane where it
 /// arrives.
-fn lanes(count: usize, moment: &Moment) -> String {
+fn lanes(count: usize, moment: &TraceEvent) -> String {
     let centre = |lane: usize| lane * WIDE + WIDE / 2;
     let mut line = vec![' '; count * WIDE];
     for lane in 0..count {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_message_is_an_arrow_between_lanes() {
-        let moment = |mark, to| Moment { at: 1_500, lane: 1, mark, text: "push 1".into(), to };
+        let moment = |mark, to| TraceEvent { at: 1_500, lane: 1, mark, text: "push 1".into(), to };
         let trace = Trace {
             lanes: vec!["server".into(), "client 0".into()],
             moments: vec![

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use sync_core::model::{DocumentKey, Revision, Scope, VerdictKind, Verdicts};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::history::key_of;
 
 /// The largest number of waiting chunks (two ahead, one applied, one that arrived) and verdicts,
@@ -57,7 +57,7 @@ pub(super) struct Bounded {
     refused: BTreeMap<(DocumentKey, Revision), usize>,
 }
 
-fn bounded(client: usize, what: &str, in_vain: usize) -> Verdict {
+fn bounded(client: usize, what: &str, in_vain: usize) -> OracleResult {
     if in_vain > IN_VAIN {
         let times = format!("{in_vain} times within {SPAN} ms, and nothing moved");
         return Err(format!("client {client} {what} {times}"));
@@ -70,7 +70,7 @@ impl Oracle for Bounded {
         "bounded"
     }
 
-    fn see(&mut self, fact: &Fact, _: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, _: &History, look: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Counted { client, payloads, requests, outbox, documents } => {
                 let scopes = look.scopes_of(*client).len();

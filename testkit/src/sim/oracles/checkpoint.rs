@@ -3,7 +3,7 @@
 
 use sync_core::model::{Checkpoint, Seq};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 
 #[derive(Debug)]
 pub(super) struct Checkpoints;
@@ -13,7 +13,7 @@ impl Oracle for Checkpoints {
         "checkpoint"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Applied { client, scope, span, moved, before, after } => {
                 if *moved && before.after() != span.0 {

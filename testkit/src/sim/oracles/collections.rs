@@ -3,7 +3,7 @@
 
 use sync_core::model::Collection;
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::fact::Cause;
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ impl Oracle for Collections {
         "collections"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Served { client, visible, told, chunk } => {
                 let unseen =

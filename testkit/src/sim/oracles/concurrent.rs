@@ -3,7 +3,7 @@
 
 use sync_core::model::DocumentState;
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 
 #[derive(Debug)]
 pub(super) struct Concurrent;
@@ -13,7 +13,7 @@ impl Oracle for Concurrent {
         "concurrent"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         let Fact::Asked { client, call } = fact else { return Ok(()) };
         if let Some(client) = client.filter(|_| call.on_server) {
             return Err(format!("client {client} decided what the server decides: {call:#?}"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sync_core::model::{DocumentKey, DocumentState};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::story::Story;
 
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Oracle for Convergence {
     }
 
     /// The comparison of digests repairs differences that should never arise.
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         let Fact::Differed { client, scope } = fact else { return Ok(()) };
         let excused = |story: &Story| story.restored || story.cloned;
         if history.stories().any(|(key, story)| key.scope == *scope && excused(story)) {
@@ -28,7 +28,7 @@ impl Oracle for Convergence {
         ))
     }
 
-    fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, _: &History, look: &mut dyn Look) -> OracleResult {
         for client in 0..look.clients() {
             for scope in look.scopes_of(client) {
                 let held: BTreeMap<DocumentKey, DocumentState> = look

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use sync_core::engine::Direction;
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 
 #[derive(Debug, Default)]
 pub(super) struct Directions(BTreeMap<usize, Direction>);
 
 impl Directions {
-    fn allow(&self, client: usize, may: fn(Direction) -> bool, what: &str) -> Verdict {
+    fn allow(&self, client: usize, may: fn(Direction) -> bool, what: &str) -> OracleResult {
         let direction = self.0.get(&client).copied().unwrap_or_default();
         if may(direction) {
             return Ok(());
@@ -26,7 +26,7 @@ impl Oracle for Directions {
         "directions"
     }
 
-    fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Directed { client, direction } => {
                 self.0.insert(*client, *direction);

@@ -3,7 +3,7 @@
 
 use sync_core::model::{DocumentKey, DocumentState, Seq};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::bits::Bits;
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ impl Oracle for Durable {
         "durable"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> OracleResult {
         let Fact::Reopened { client, power } = fact else { return Ok(()) };
         for (key, shown) in history.all_shown(*client) {
             let record = look.record(*client, key);

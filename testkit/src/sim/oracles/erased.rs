@@ -3,7 +3,7 @@
 
 use sync_core::model::DocumentState;
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 
 #[derive(Debug)]
 pub(super) struct Erased;
@@ -14,7 +14,7 @@ impl Oracle for Erased {
     }
 
     /// Checks the erasing device at once.
-    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> OracleResult {
         let (client, key, gone) = match fact {
             Fact::Wrote { client, key, after: Some(after), .. } if after.is_erasure() => {
                 (*client, key, history.story(key).bodies())
@@ -33,7 +33,7 @@ impl Oracle for Erased {
         }
     }
 
-    fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, history: &History, look: &mut dyn Look) -> OracleResult {
         if !history.has_erasures() {
             return Ok(());
         }

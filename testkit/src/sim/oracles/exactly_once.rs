@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sync_core::model::{DocumentKey, Epoch, Revision, VerdictKind, Verdicts};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::history::key_of;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl Oracle for ExactlyOnce {
         "exactly once"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         let Fact::Appended { batch, held, verdicts, entries, scope, .. } = fact else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Every state was made by an app or a resolver; the server writes only what apps caused (no echo,
 //! guarantees 3 and 4).
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::fact::Cause;
 use crate::sim::history::key_of;
 use sync_core::model::Verdicts;
@@ -14,7 +14,7 @@ impl Oracle for Invented {
         "invented"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Changed { client, key, before, after: Some(after), cause } => {
                 let story = history.story(key);

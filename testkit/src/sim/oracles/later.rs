@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::model::{DocumentKey, Revision};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::fact::Cause;
 use crate::sim::story::Story;
 
@@ -24,7 +24,7 @@ impl Oracle for Later {
         "later write wins"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         if !history.later_wins || self.is_over {
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl Oracle for Later {
         Ok(())
     }
 
-    fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, history: &History, look: &mut dyn Look) -> OracleResult {
         if !history.later_wins || self.is_over {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sync_core::model::{DocumentKey, DocumentState};
 
-use super::{History, Look, Oracle, Verdict};
+use super::{History, Look, Oracle, OracleResult};
 
 #[derive(Debug)]
 pub(super) struct Lost;
@@ -15,7 +15,7 @@ impl Oracle for Lost {
         "lost write"
     }
 
-    fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, history: &History, look: &mut dyn Look) -> OracleResult {
         let mut held: BTreeMap<DocumentKey, DocumentState> = BTreeMap::new();
         for scope in (0..look.clients()).flat_map(|c| look.scopes_of(c)).collect::<Vec<_>>() {
             held.extend(look.server_rows(&scope).into_iter().map(|(k, row)| (k, row.state)));

@@ -30,7 +30,7 @@ use super::fact::{Fact, Look};
 use super::history::History;
 
 /// The result of a check: an error describes the violation.
-pub type Verdict = Result<(), String>;
+pub type OracleResult = Result<(), String>;
 
 /// Checks one property.
 pub trait Oracle: fmt::Debug + Send {
@@ -41,7 +41,7 @@ pub trait Oracle: fmt::Debug + Send {
     ///
     /// # Errors
     /// The violation.
-    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> OracleResult {
         let _ = (fact, history, look);
         Ok(())
     }
@@ -51,7 +51,7 @@ pub trait Oracle: fmt::Debug + Send {
     ///
     /// # Errors
     /// The violation.
-    fn finish(&mut self, history: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, history: &History, look: &mut dyn Look) -> OracleResult {
         let _ = (history, look);
         Ok(())
     }

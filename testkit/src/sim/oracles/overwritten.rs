@@ -3,7 +3,7 @@
 
 use sync_core::model::{VerdictKind, Verdicts};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::history::key_of;
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ impl Oracle for Overwritten {
         "overwritten"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         let Fact::Appended {
             batch,
             held,

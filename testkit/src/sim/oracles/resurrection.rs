@@ -3,7 +3,7 @@
 
 use sync_core::model::{DocumentState, VerdictKind, Verdicts};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::fact::Cause;
 use crate::sim::history::key_of;
 use crate::sim::story::Story;
@@ -29,7 +29,7 @@ impl Oracle for Resurrection {
         "resurrection"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Changed { client, key, before, after, cause } => {
                 let told = matches!(

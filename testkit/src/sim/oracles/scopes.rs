@@ -1,7 +1,7 @@
 //! No scope reaches a client that may not read it (guarantee 12), and a client keeps nothing of
 //! scopes that it does not follow.
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 
 #[derive(Debug)]
 pub(super) struct Scopes;
@@ -11,7 +11,7 @@ impl Oracle for Scopes {
         "scopes"
     }
 
-    fn see(&mut self, fact: &Fact, _: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, _: &History, look: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Received { client, chunk, allowed } => {
                 if !allowed {

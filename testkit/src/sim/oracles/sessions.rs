@@ -1,7 +1,7 @@
 //! Reads on one replica never go back in time, and an app reads its own writes: a state is replaced
 //! only by one that knows it (guarantee 7).
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::fact::Cause;
 
 #[derive(Debug)]
@@ -12,7 +12,7 @@ impl Oracle for Sessions {
         "sessions"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         let Fact::Changed { client, key, before, after, cause } = fact else { return Ok(()) };
         let told = matches!(
             cause,

@@ -11,7 +11,7 @@ use crate::sim::history::key_of;
 use crate::sim::story::Story;
 use crate::sim::stranger::is_stranger;
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 
 #[derive(Debug)]
 pub(super) struct Stamps;
@@ -57,7 +57,7 @@ impl Oracle for Stamps {
         "stamps"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Wrote { client, key, before, after, .. } => {
                 let story = history.story(key);

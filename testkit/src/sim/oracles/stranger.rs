@@ -3,7 +3,7 @@
 
 use sync_core::model::ResetReason;
 
-use super::{Fact, History, Look, Oracle, STRANGER, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult, STRANGER};
 
 #[derive(Debug)]
 pub(super) struct Stranger;
@@ -13,7 +13,7 @@ impl Oracle for Stranger {
         STRANGER
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, _: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Began { scope } if !history.in_doubt.contains(scope) => {
                 Err(format!("the log of {scope} begins a new life, and was not restored since"))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sync_core::model::{DocumentKey, PushId, ReplicaId, Revision, Scope};
 
-use super::{Fact, History, Look, Oracle, Verdict};
+use super::{Fact, History, Look, Oracle, OracleResult};
 use crate::sim::history::key_of;
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Oracle for Whole {
         "whole transactions"
     }
 
-    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, history: &History, look: &mut dyn Look) -> OracleResult {
         match fact {
             Fact::Formed { client, batch } => {
                 if !self.formed.insert((batch.scope.clone(), batch.replica, batch.id)) {

@@ -4,10 +4,10 @@ use std::hash::{Hash, Hasher};
 
 use sync_core::model::{DocumentKey, DocumentState};
 
-use super::{Node, Oracle};
+use super::{Node, SearchOracle};
 use testkit::world::Write;
 
-impl Oracle {
+impl SearchOracle {
     /// Hashes the history, independently of the order in which two replicas wrote: `writes` are
     /// those of the world.
     pub(crate) fn hash_history(&self, writes: &[Write], hasher: &mut impl Hasher) {
