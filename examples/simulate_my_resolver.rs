@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use testkit::sim::diagram::html;
 use testkit::sim::{
-    Fact, FaultKind, Faults, History, Look, Oracle, Report, Simulation, Verdict, Workload,
+    Fact, FaultKind, Faults, History, Look, Oracle, OracleResult, Report, Simulation, Workload,
 };
 use twotide::prelude::*;
 use twotide::{DocumentKey, DocumentState};
@@ -75,14 +75,14 @@ impl Oracle for NothingForgotten {
         "nothing forgotten"
     }
 
-    fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> Verdict {
+    fn see(&mut self, fact: &Fact, _: &History, _: &mut dyn Look) -> OracleResult {
         if let Fact::Wrote { key, after: Some(after), .. } = fact {
             self.0.entry(key.clone()).or_default().extend(list_of(after));
         }
         Ok(())
     }
 
-    fn finish(&mut self, _: &History, look: &mut dyn Look) -> Verdict {
+    fn finish(&mut self, _: &History, look: &mut dyn Look) -> OracleResult {
         for scope in look.scopes_of(0) {
             for (key, row) in look.server_rows(&scope) {
                 let wanted = self.0.get(&key).cloned().unwrap_or_default();

@@ -6,7 +6,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use testkit::sim::diagram::{html, html_of, text};
-use testkit::sim::{Builder, Failure as Failed, FaultKind, Phase, Plan, Report, Simulation, Tally};
+use testkit::sim::{
+    Builder, ClientPhase, Failure as Failed, FaultKind, Plan, Report, Simulation, Tally,
+};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -116,7 +118,7 @@ fn tell_outcome(args: &SimulateArgs, report: &Report, took: Duration) -> Result<
     let Tally { runs, writes, conflicts, faults, events, .. } = report.tally;
     let kinds = args.faults.kinds();
     let missing = report.tally.coverage.missing(&kinds);
-    let pairs_of = kinds.len() * Phase::ALL.len();
+    let pairs_of = kinds.len() * ClientPhase::ALL.len();
     let failure = report.failures.first();
     let simulated_hours = hours(&report.tally);
     let printed = print(&Line {
@@ -143,7 +145,7 @@ fn tell_outcome(args: &SimulateArgs, report: &Report, took: Duration) -> Result<
     Err(Failure::failed(format!("seed {} fails: {}", failure.seed, failure.shrunk.oracle)))
 }
 
-fn check_cover(args: &SimulateArgs, missing: &[(FaultKind, Phase)]) -> Result<(), Failure> {
+fn check_cover(args: &SimulateArgs, missing: &[(FaultKind, ClientPhase)]) -> Result<(), Failure> {
     if !args.cover || missing.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 use storage_kit::Durability;
 use storage_sqlite::{SqliteReplicaWriter, SqliteServerWriter, Synchronous};
 use sync_core::error::Result;
-use verification::vfs::{Recording, SimDisk, VFS};
+use verification::vfs::{DiskRecording, SimDisk, VFS};
 
 use super::play::{FILE, Play, REPLICA, config};
 pub(crate) use super::script::Side;
@@ -66,7 +66,7 @@ struct Shot {
 /// One side of the film.
 #[derive(Debug)]
 struct Reel {
-    recording: Recording,
+    recording: DiskRecording,
     shots: Vec<Shot>,
     /// A copy of the disk after each of the shots.
     copies: Vec<SimDisk>,
@@ -144,7 +144,7 @@ impl Film {
     }
 
     /// Every change of a side's disk.
-    pub(crate) fn recording(&self, side: Side) -> &Recording {
+    pub(crate) fn recording(&self, side: Side) -> &DiskRecording {
         &self.reel(side).recording
     }
 
