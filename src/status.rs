@@ -20,7 +20,7 @@ use crate::{Replica, StatusWatch, unix_millis};
 pub enum Activity {
     /// Nothing is to be done: in sync, or never started.
     Idle,
-    /// Something is on its way.
+    /// Something is left to push or pull.
     Syncing,
     /// There is no connection; another attempt follows by itself, and not many failed in a row so
     /// far.
@@ -32,7 +32,7 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// The word for it: `idle`, `syncing`, `offline` or `error`.
+    /// Returns its name: `idle`, `syncing`, `offline` or `error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,13 +122,13 @@ impl Status {
         }
     }
 
-    /// The storage failed permanently: nothing is known to be in sync, and no retry can succeed.
+    /// Marks the storage as failed permanently: nothing is in sync, and no retry can succeed.
     pub(crate) fn with_broken_storage(self, error: Error) -> Self {
         let (activity, error) = (Activity::Error, Some(error));
         Self { activity, error, retries: false, in_sync: false, ..self }
     }
 
-    /// Whether two states are displayed alike; errors are compared by their text.
+    /// Returns whether two states are displayed alike; errors are compared by their text.
     pub(crate) fn shows_the_same(&self, other: &Self) -> bool {
         let text = |e: &Option<Error>| e.as_ref().map(|e| e.report().to_string());
         self.activity == other.activity
@@ -149,7 +149,7 @@ pub struct Statistics {
     pub pushed: u64,
     /// Documents pulled.
     pub pulled: u64,
-    /// Conflicts met.
+    /// Conflicts that were found.
     pub conflicts: u64,
     /// When everything was in sync last.
     #[serde(serialize_with = "unix_millis::maybe")]
@@ -159,7 +159,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Adds what one driver did to `before`, the sum of earlier ones.
+    /// Adds the statistics of one driver to `before`, the sum of earlier ones.
     pub(crate) fn of(before: &Self, driver: &DriverStatus) -> Self {
         let pulled: u64 = driver.scopes.iter().map(|s| s.progress.pulled).sum();
         let last_sync = driver.last_sync.map(|Now(millis)| time_of(Stamp::new(millis, 0)));
@@ -174,8 +174,8 @@ impl Statistics {
 }
 
 impl Replica {
-    /// The status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`; for a
-    /// single read there is [`status_now`](Self::status_now).
+    /// Returns the status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`;
+    /// for a single read use [`status_now`](Self::status_now).
     #[must_use]
     pub fn status(&self) -> StatusWatch {
         self.listeners().status.watch()
@@ -187,7 +187,7 @@ impl Replica {
         self.listeners().statistics.watch()
     }
 
-    /// The status at this moment, without waiting for anything: for synchronous code such as a user
+    /// Returns the status at this moment, without waiting: for synchronous code such as a user
     /// interface. It is cheap enough for every frame: it reads memory, and neither the storage nor
     /// the network.
     ///
@@ -212,7 +212,7 @@ impl Replica {
         self.listeners().status.borrow().clone()
     }
 
-    /// The statistics at this moment, without waiting for anything, as [`Self::status_now`].
+    /// Returns the statistics at this moment, without waiting, as [`Self::status_now`].
     #[must_use]
     pub fn statistics_now(&self) -> Statistics {
         self.listeners().statistics.borrow().clone()

@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// Yields what was put into it, and looks slowly.
+    /// Yields the values that were added to it, and reads slowly.
     #[derive(Debug)]
     struct Queue(watch::Receiver<VecDeque<u32>>, u32);
 
@@ -195,7 +195,7 @@ mod tests {
     async fn a_future_that_is_dropped_loses_nothing() {
         let (sender, mut yielding) = queue(&[1, 2]);
         for expected in 1..=2 {
-            // The look is under way when the future goes.
+            // The read is under way when the future is dropped.
             assert!(futures_util::poll!(std::pin::pin!(yielding.next())).is_pending());
             assert_eq!(yielding.next().await.unwrap().unwrap(), expected);
         }
