@@ -41,13 +41,13 @@ impl Serialize for Change {
 }
 
 impl Change {
-    /// The document.
+    /// Returns the document.
     #[must_use]
     pub fn key(&self) -> &DocumentKey {
         &self.0.key
     }
 
-    /// The operation on the document.
+    /// Returns the operation on the document.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.operation
@@ -59,7 +59,7 @@ impl Change {
         self.0.origin
     }
 
-    /// Its place in the replica's feed: pass it to
+    /// Returns its place in the replica's feed: pass it to
     /// [`Replica::changes_after`](crate::Replica::changes_after) to continue from here later.
     #[must_use]
     pub fn local_seq(&self) -> u64 {
@@ -72,13 +72,13 @@ impl Change {
         time_of(self.0.stamp())
     }
 
-    /// The revision of the new state; none if nothing is left of the document.
+    /// Returns the revision of the new state; none if nothing is left of the document.
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
         self.0.document.as_ref().map(|d| d.revision)
     }
 
-    /// The document as it is now; none if it was deleted.
+    /// Returns the document as it is now; none if it was deleted.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
@@ -170,8 +170,8 @@ impl Changes {
         Ok(Self(Yielding::new(feed)))
     }
 
-    /// The next change, as soon as there is one; none when the replica was closed. Dropping the
-    /// future loses nothing.
+    /// Returns the next change, as soon as there is one; none when the replica was closed. Dropping
+    /// the future loses nothing.
     ///
     /// # Errors
     /// As the storage; the next call retries.
@@ -179,7 +179,8 @@ impl Changes {
         self.0.next().await
     }
 
-    /// The next change that is already available. None also means that the replica was closed.
+    /// Returns the next change that is already available. None also means that the replica was
+    /// closed.
     ///
     /// # Errors
     /// As the storage.

@@ -28,13 +28,13 @@ pub struct Document<T = Body> {
 }
 
 impl<T> Document<T> {
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its value.
+    /// Returns its value.
     #[must_use]
     pub fn value(&self) -> &T {
         &self.value
@@ -46,7 +46,7 @@ impl<T> Document<T> {
         self.value
     }
 
-    /// The revision of its state.
+    /// Returns the revision of its state.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision

@@ -61,12 +61,12 @@ impl Listeners {
         }
     }
 
-    /// How many attempts failed in a row.
+    /// Returns how many attempts failed in a row.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Whether so many attempts failed in a row that it is an error.
+    /// Returns whether so many attempts failed in a row that it is an error.
     pub(crate) fn is_failing(&self) -> bool {
         self.failures() >= self.max_failures
     }

@@ -103,14 +103,14 @@ impl Replica {
         }))
     }
 
-    /// The scope that it syncs.
+    /// Returns the scope that it syncs.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         // The builder names exactly one.
         &self.0.options.scopes[0]
     }
 
-    /// The direction of the sync.
+    /// Returns the direction of the sync.
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.0.direction
@@ -134,7 +134,7 @@ impl Replica {
         self.0.storage.write(self.0.environment.now(), transaction).await
     }
 
-    /// A collection of documents of type `T`.
+    /// Returns a collection of documents of type `T`.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name, and for one that is not
@@ -169,12 +169,12 @@ impl Replica {
         ))
     }
 
-    /// The collections that it syncs, if it was opened with some.
+    /// Returns the collections that it syncs, if it was opened with some.
     pub(crate) fn chosen(&self) -> Option<&BTreeSet<Name>> {
         self.0.options.collections.as_ref()
     }
 
-    /// Where the documents of a collection live.
+    /// Returns where the documents of a collection live.
     pub(crate) fn scope_of(&self, collection: &Name) -> Scope {
         match self.0.local_only.contains(collection) {
             true => Scope::local(),
@@ -199,7 +199,7 @@ impl Replica {
         Transaction::new(self.clone())
     }
 
-    /// The changes from now on.
+    /// Returns the changes from now on.
     ///
     /// # Errors
     /// As the storage.
@@ -207,7 +207,8 @@ impl Replica {
         Changes::from_now(Arc::clone(&self.0.storage), self.0.versions.clone()).await
     }
 
-    /// The changes after a place in the feed: [`Change::local_seq`](crate::Change::local_seq).
+    /// Returns the changes after a place in the feed:
+    /// [`Change::local_seq`](crate::Change::local_seq).
     #[must_use]
     pub fn changes_after(&self, local_seq: u64) -> Changes {
         Changes::new(Arc::clone(&self.0.storage), self.0.versions.clone(), LocalSeq(local_seq))

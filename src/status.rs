@@ -181,7 +181,7 @@ impl Replica {
         self.listeners().status.watch()
     }
 
-    /// The statistics, now and as they change.
+    /// Returns the statistics, now and as they change.
     #[must_use]
     pub fn statistics(&self) -> StatusWatch<Statistics> {
         self.listeners().statistics.watch()

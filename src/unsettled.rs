@@ -95,13 +95,13 @@ pub struct Conflicts(Replica);
 pub struct Quarantine(Replica);
 
 impl Replica {
-    /// The conflicts that wait for the app.
+    /// Returns the conflicts that wait for the app.
     #[must_use]
     pub fn conflicts(&self) -> Conflicts {
         Conflicts(self.clone())
     }
 
-    /// The edits that the server refused.
+    /// Returns the edits that the server refused.
     #[must_use]
     pub fn quarantine(&self) -> Quarantine {
         Quarantine(self.clone())
@@ -187,7 +187,7 @@ impl Conflicts {
         InboxWatch::new(&self.0, Unsettled::Deferred, |entry| Some(WaitingConflict::of(entry)))
     }
 
-    /// The conflict of one document, if one waits.
+    /// Returns the conflict of one document, if one waits.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name; else as the storage.

@@ -33,7 +33,7 @@ impl<T> fmt::Debug for Documents<T> {
 }
 
 impl<T> Documents<T> {
-    /// The next document; none after the last one. Dropping the future loses nothing.
+    /// Returns the next document; none after the last one. Dropping the future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
@@ -130,9 +130,9 @@ impl<T> Collection<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Collection<T> {
-    /// All documents, in order of their ids, as a [`Stream`]. It holds a page of at most 256
-    /// documents and 1 MiB, or one larger document. A document that is written while the stream is
-    /// read is yielded in the state in which its page was read, at most once.
+    /// Returns all documents, in order of their ids, as a [`Stream`]. It holds a page of at most
+    /// 256 documents and 1 MiB, or one larger document. A document that is written while the stream
+    /// is read is yielded in the state in which its page was read, at most once.
     ///
     /// ```
     /// # use twotide::prelude::*;

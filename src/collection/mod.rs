@@ -65,13 +65,13 @@ impl<T> Collection<T> {
         self.versions.as_ref()
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// The scope in which its documents live: the replica's, or [`Scope::local`] if it is
+    /// Returns the scope in which its documents live: the replica's, or [`Scope::local`] if it is
     /// local-only.
     #[must_use]
     pub fn scope(&self) -> &Scope {
@@ -129,7 +129,7 @@ impl<T: DeserializeOwned> Collection<T> {
         }
     }
 
-    /// The document of a change; none if it was deleted.
+    /// Returns the document of a change; none if it was deleted.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`, or belongs to another collection; `Incompatible` if

@@ -136,7 +136,7 @@ pub enum SyncEvent {
 }
 
 impl SyncEvent {
-    /// The kind of the event.
+    /// Returns the kind of the event.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         match self {
@@ -165,7 +165,7 @@ impl SyncEvent {
         }
     }
 
-    /// The document that it is about; none if it is about the sync as a whole.
+    /// Returns the document that it is about; none if it is about the sync as a whole.
     #[must_use]
     pub fn document(&self) -> Option<&DocumentKey> {
         match self {

@@ -37,7 +37,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 }
 
 impl EventSender {
-    /// Whether a stream reads the queue.
+    /// Returns whether a stream reads the queue.
     pub(crate) fn is_read(&self) -> bool {
         Arc::strong_count(&self.waiting) > 1
     }

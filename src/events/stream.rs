@@ -85,9 +85,9 @@ impl EventStream {
         poll_fn(|cx| self.0.poll_next(cx)).await.map(Ok)
     }
 
-    /// The next event that is already available. None also means that the replica was closed:
-    /// [`next`](Self::next) distinguishes the two. For synchronous code, such as a user interface
-    /// that polls once per frame.
+    /// Returns the next event that is already available. None also means that the replica was
+    /// closed: [`next`](Self::next) distinguishes the two. For synchronous code, such as a user
+    /// interface that polls once per frame.
     pub fn next_ready(&mut self) -> Option<SyncEvent> {
         self.0.next_ready()
     }

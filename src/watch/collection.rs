@@ -136,7 +136,7 @@ impl<T> CollectionWatch<T> {
         }))
     }
 
-    /// How many documents and due ids it holds.
+    /// Returns how many documents and due ids it holds.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
         let Some(source) = self.0.source() else { return (0, 0) };
@@ -146,8 +146,8 @@ impl<T> CollectionWatch<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> CollectionWatch<T> {
-    /// The next event, as soon as there is one; none when the replica was closed. Dropping the
-    /// future loses nothing.
+    /// Returns the next event, as soon as there is one; none when the replica was closed. Dropping
+    /// the future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
@@ -260,7 +260,7 @@ impl<T: DeserializeOwned> Collected<T> {
         Ok(Read::Some)
     }
 
-    /// The event for a document that changed.
+    /// Returns the event for a document that changed.
     async fn changed(&mut self, id: DocumentId) -> Result<Option<WatchEvent<T>>> {
         let key = DocumentKey::new(self.scope.clone(), self.collection.clone(), id.clone());
         let found = self.storage.get(vec![key]).await?.into_iter().next().flatten();

@@ -135,8 +135,8 @@ impl<T: Send + Unpin + 'static> InboxWatch<T> {
         }))
     }
 
-    /// The next event, as soon as there is one; none when the replica was closed. Dropping the
-    /// future loses nothing.
+    /// Returns the next event, as soon as there is one; none when the replica was closed. Dropping
+    /// the future loses nothing.
     ///
     /// # Errors
     /// As the storage; the next call retries.
@@ -144,8 +144,8 @@ impl<T: Send + Unpin + 'static> InboxWatch<T> {
         self.0.next().await
     }
 
-    /// The next event that is already available; none if everything was yielded, or the replica was
-    /// closed.
+    /// Returns the next event that is already available; none if everything was yielded, or the
+    /// replica was closed.
     ///
     /// # Errors
     /// As [`Self::next`].
