@@ -216,7 +216,7 @@ fn a_demo_is_not_played_over_an_earlier_one() {
     assert_eq!(std::fs::read_dir(folder.path("kept")).unwrap().count(), 1);
 }
 
-/// What a program makes of the lines of `watch` that believes every word.
+/// Returns what a program makes of the lines of `watch` that believes every word.
 fn mirror(documents: &mut Vec<String>, line: &Value) {
     let id = line["id"].as_str().unwrap().to_owned();
     let at = documents.iter().position(|d| *d == id);

@@ -36,7 +36,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What it was asked since the last look.
+    /// Returns what it was asked since the last look.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
@@ -65,7 +65,7 @@ fn relay(mut client: TcpStream, server: SocketAddr, note: &Mutex<Vec<String>>) {
     let _ = std::io::copy(&mut up, &mut client);
 }
 
-/// A sync that has to end well, in an environment.
+/// Returns a sync that has to end well, in an environment.
 fn sync(db: &Db, server: &str, more: &[&str], environment: &[(&str, &str)]) {
     let mut args = vec!["sync", "--db", &db.0, "--server", server];
     args.extend(more);

@@ -77,7 +77,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// A path as an argument.
+    /// Returns a path as an argument.
     pub(crate) fn arg(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
@@ -161,7 +161,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Its standard input, if that is a pipe.
+    /// Returns its standard input, if that is a pipe.
     #[track_caller]
     pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().unwrap()
@@ -171,7 +171,7 @@ impl Process {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The next line that it prints; none when it has ended.
+    /// Returns the next line that it prints; none when it has ended.
     #[track_caller]
     pub(crate) fn line(&mut self) -> Option<Value> {
         match self.lines.recv_timeout(PATIENCE) {
@@ -189,7 +189,7 @@ impl Process {
         }
     }
 
-    /// The next line that is like that; the others are passed over.
+    /// Returns the next line that is like that; the others are passed over.
     #[track_caller]
     pub(crate) fn line_where(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
@@ -204,7 +204,7 @@ impl Process {
         }
     }
 
-    /// Everything printed that was not looked at yet, without waiting for more.
+    /// Returns everything printed that was not looked at yet, without waiting for more.
     pub(crate) fn lines_so_far(&mut self) -> Vec<Value> {
         let mut found = Vec::new();
         while let Ok(line) = self.lines.try_recv() {
@@ -312,7 +312,7 @@ impl Ended {
         self
     }
 
-    /// The lines it printed.
+    /// Returns the lines it printed.
     #[track_caller]
     pub(crate) fn lines(&self) -> Vec<Value> {
         let parse = |l: &str| {
@@ -321,7 +321,7 @@ impl Ended {
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The one line it printed.
+    /// Returns the one line it printed.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         let mut lines = self.lines();
@@ -435,7 +435,7 @@ impl Db {
         self.run("rm", &[collection, id]).ok();
     }
 
-    /// The body of a document; none if there is no such document.
+    /// Returns the body of a document; none if there is no such document.
     #[track_caller]
     pub(crate) fn body(&self, collection: &str, id: &str) -> Option<Value> {
         let ended = self.run("get", &[collection, id]);
@@ -468,7 +468,7 @@ impl Db {
         self.run("status", &["--json"]).ok().json()
     }
 
-    /// Position, documents and digest in the scope `default`, if the replica knows of that.
+    /// Returns position, documents and digest in the scope `default`, if the replica knows of that.
     #[track_caller]
     pub(crate) fn position(&self) -> Option<(u64, u64, String)> {
         let status = self.run("status", &["--json"]);
@@ -503,14 +503,14 @@ impl Db {
     }
 }
 
-/// The most memory that a process has had so far, in KiB; none where that cannot be seen.
+/// Returns the most memory that a process has had so far, in KiB; none where that cannot be seen.
 pub(crate) fn most_memory(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// An argument from a path.
+/// Returns an argument from a path.
 pub(crate) fn arg(path: &impl AsRef<OsStr>) -> &str {
     path.as_ref().to_str().unwrap()
 }

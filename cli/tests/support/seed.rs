@@ -32,12 +32,12 @@ impl Judge for Anything {
 /// Documents that are appended together: a chunk never ends within them.
 const APPEND: usize = 25;
 
-/// The id of a seeded document.
+/// Returns the id of a seeded document.
 pub(crate) fn id(n: usize) -> String {
     format!("d{n:06}")
 }
 
-/// The body of a seeded document.
+/// Returns the body of a seeded document.
 pub(crate) fn body(n: usize) -> String {
     format!(r#"{{"n":{n},"text":"{:x<100}"}}"#, "")
 }
