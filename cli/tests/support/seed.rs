@@ -1,4 +1,4 @@
-//! Fills a server's file without a server: quicker than pushing.
+//! Fills a server's file without a server, which is faster than pushing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use twotide::server::ServerStorage;
 use twotide::server::ops::{AppendContext, Judge};
 use twotide::sqlite::{SqliteConfig, Synchronous, open_server};
 
-/// When the documents of a seed were written: long before anything that a test does.
+/// When the documents of a seed were written: long before any other write of a test.
 const THEN: Now = Now(1_700_000_000_000);
 
 #[derive(Debug)]
@@ -42,7 +42,8 @@ pub(crate) fn body(n: usize) -> String {
     format!(r#"{{"n":{n},"text":"{:x<100}"}}"#, "")
 }
 
-/// Makes a server's file with that many documents in the collection `docs` of the scope `default`.
+/// Creates a server's file with that many documents in the collection `docs` of the scope
+/// `default`.
 pub(crate) fn server(path: &Path, documents: usize) {
     let mut config = SqliteConfig::new(path);
     config.synchronous = Synchronous::Normal;
