@@ -22,8 +22,9 @@ struct Leaving {
 /// Reports on standard error which collections that the choice does not name leave the device, and
 /// in which edits wait. An empty choice names all.
 ///
-/// # Errors Usage, unless `may_go`: if edits leave that were not synced, and if collections leave
-/// while the choice names others that hold nothing here, such as a mistyped name.
+/// # Errors
+/// Usage, unless `may_go`: if edits leave that were not synced, and if collections leave while the
+/// choice names others that hold nothing here, such as a mistyped name.
 pub(super) async fn check(
     replica: &Replica,
     chosen: &[Collection],

@@ -50,7 +50,8 @@ impl Shape {
 
     /// Parses a line.
     ///
-    /// # Errors The reason why the line is invalid.
+    /// # Errors
+    /// The reason why the line is invalid.
     pub(super) fn parse(&self, text: &[u8]) -> Result<Parsed, String> {
         // JSON's errors name the right places only in valid UTF-8.
         let text = std::str::from_utf8(text)
