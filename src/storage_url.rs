@@ -24,7 +24,7 @@ use sync_server::ServerStorage;
 /// assert_eq!(url.path(), None);
 /// let error = "redis:cache".parse::<StorageUrl>().unwrap_err();
 /// assert!(error.to_string().contains("memory:"), "{error}");
-/// A path follows, not an authority: a form that other programs read differently is refused.
+/// // A path follows, not an authority: a form that other programs read differently is refused.
 /// let error = "sqlite://notes.db".parse::<StorageUrl>().unwrap_err();
 /// assert!(error.to_string().contains("`sqlite:notes.db`"), "{error}");
 /// # Ok::<(), twotide::Error>(())

@@ -21,7 +21,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// let notes = replica.collection("notes")?;
     /// let read = notes.insert_with_id("n", &"buy milk".to_owned()).await?;
     /// let newer = notes.replace_if(&read, &"buy oat milk".to_owned()).await?;
-    /// The first revision is not current any more.
+    /// // The first revision is not current any more.
     /// let error = notes.replace_if(&read, &"buy tea".to_owned()).await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Superseded);
     /// assert_eq!(notes.get("n").await?.unwrap().revision(), newer.revision());

@@ -27,7 +27,7 @@
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("app.db");
 //! let storage = open_replica(&SqliteConfig::new(&path), ReplicaId([7; 16]))?;
-//! ... the app writes through its replica, and queries on a separate connection:
+//! // ... the app writes through its replica, and queries on a separate connection:
 //! let app = Connection::open(&path)?;
 //! let urgent: i64 = app.query_row(
 //!     "SELECT count(*) FROM documents WHERE collection = 'tasks' AND json_extract(body, '$.urgent')",
