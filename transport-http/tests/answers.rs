@@ -1,5 +1,5 @@
-//! What answers and is not the server, or breaks the protocol: a clear error with advice, whatever
-//! it is.
+//! Answers of other programs, and answers that break the protocol: each is a clear error with
+//! advice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -24,7 +24,7 @@ struct Wrong {
     answer: fn(Format) -> Response,
     kind: ErrorKind,
     retry: Retry,
-    /// What has to be in the text.
+    /// A part of the error's text.
     says: &'static str,
 }
 
@@ -192,7 +192,7 @@ const WRONG: &[Wrong] = &[
 ];
 
 #[tokio::test]
-async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
+async fn a_foreign_answer_is_an_error_that_describes_it() {
     for wrong in WRONG {
         let server =
             Script::greeting(move |seen| async move { (wrong.answer)(seen.format()) }).await;
@@ -213,7 +213,7 @@ async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
 }
 
 #[tokio::test]
-async fn what_answers_a_greeting_is_checked_too() {
+async fn the_answer_to_a_greeting_is_checked_too() {
     for wrong in WRONG.iter().filter(|w| !w.says.contains("again") && w.name != "another message") {
         let server = Script::start(move |seen| async move { (wrong.answer)(seen.format()) }).await;
         let transport = HttpTransport::new(server.config()).unwrap();
