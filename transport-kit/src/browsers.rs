@@ -156,6 +156,7 @@ fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
     uri.authority().cloned().or_else(named)
 }
 
+/// Returns whether a name means this machine, or is an address: no site can point those elsewhere.
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
