@@ -1,6 +1,5 @@
 //! A conflict that only a person can decide: it waits in the inbox, also when the app is closed,
-//! and the rest syncs on.
-//!
+//! and other documents continue to sync.
 //! `cargo run --example conflict_inbox`
 
 use std::path::Path;
@@ -22,14 +21,14 @@ impl Note {
     }
 }
 
-/// A replica that never decides by itself. Everything else about it is as usual.
+/// Opens a replica that does not decide conflicts by itself.
 async fn open(folder: &Path, name: &str, server: &Server) -> Result<Replica> {
     let ask = resolve_with("ask", |_| Ok(Resolution::Defer));
     let transport = Arc::new(server.in_process());
     Replica::builder().sqlite(folder.join(name)).transport(transport).resolver(ask).open().await
 }
 
-/// One side of a conflict; a side without a body is a deletion, or a document that was not there.
+/// Returns the text of one side of a conflict; a side without a body is deleted or did not exist.
 fn text(side: Option<&Body>) -> Result<String> {
     Ok(side.map(|body| body.to::<Note>()).transpose()?.map_or("(none)".into(), |note| note.text))
 }

@@ -1,5 +1,5 @@
-//! Two people edit one shopping list without knowing of each other, and a resolver decides the
-//! conflict. Here are four resolvers, and the result of each for the same two conflicts.
+//! Two people edit one shopping list concurrently, and a resolver decides the conflict. This
+//! example has four resolvers, and shows the result of each for the same two conflicts.
 //!
 //! `cargo run --example custom_resolver`
 
@@ -42,15 +42,15 @@ impl List {
     }
 }
 
-/// Field by field: tags are a set, items are known by their names, and the last write decides what
-/// is left.
+/// Merges field by field: tags are a set, items are identified by their names, and the last write
+/// decides everything else.
 fn field_merge() -> Result<FieldMerge> {
     FieldMerge::new()
         .field("/tags", FieldRule::Union)?
         .field("/items", FieldRule::ByKey("name".into()))
 }
 
-/// A closure over values: every item stays, in the larger quantity.
+/// Keeps every item, in the larger quantity: a closure over values.
 fn generous(conflict: TypedConflict<'_, List>) -> Result<TypedResolution<List>> {
     Ok(match (conflict.local, conflict.remote) {
         (Some(ours), Some(mut theirs)) => {
@@ -68,7 +68,7 @@ fn generous(conflict: TypedConflict<'_, List>) -> Result<TypedResolution<List>> 
     })
 }
 
-/// A resolver of the app: the list with more items wins; the server's, if both have as many.
+/// A custom resolver: the list with more items wins; the server's, if both have as many.
 #[derive(Debug)]
 struct Longer;
 
@@ -87,9 +87,9 @@ impl ConflictResolver for Longer {
     }
 }
 
-/// Ann and Ben have the list. Ann edits it, and syncs first; Ben does something else to it without
-/// knowing, and his replica meets the conflict. None for `bens` is a deletion. Returns what both
-/// have at the end.
+/// Gives Ann and Ben the list. Ann edits it, and syncs first. Ben makes another change
+/// concurrently, and his replica finds the conflict. `bens` is none for a deletion. Returns the
+/// list of both at the end.
 async fn play<R: ConflictResolver>(
     resolver: impl Fn() -> R,
     bens: Option<&List>,
@@ -127,8 +127,8 @@ async fn play<R: ConflictResolver>(
     Ok(ends)
 }
 
-/// Clocks tell milliseconds. What is written within one of them has no "later" that a person would
-/// see.
+/// Waits for the next millisecond: the clocks count milliseconds, and edits in the same one have no
+/// visible order.
 async fn a_moment() {
     let now = System.now();
     while System.now() == now {
@@ -164,6 +164,6 @@ pub(crate) async fn main() -> Result<()> {
     let generous = || resolve_typed("generous", generous);
     let everything = "Party #home #friday: 3 milk, 1 bread, 6 figs";
     row("closure", generous, [everything, anns]).await?;
-    // What becomes of deletions is a policy of its own, on top of any resolver.
+    // The handling of deletions is a separate policy, on top of any resolver.
     row("a type of one's own", || Longer.on_delete(OnDelete::KeepEdit), [anns, anns]).await
 }

@@ -11,7 +11,7 @@ use twotide::prelude::*;
 use twotide::server::Server;
 use twotide::{Page, StorageUrl, net, routes};
 
-/// A document is whatever serde can write as JSON and read again.
+/// A document can be any type that serde writes as JSON and reads again.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Note {
     text: String,
@@ -22,8 +22,8 @@ struct Note {
 pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
 
-    // The server keeps its data in a SQLite file, too. It belongs on another machine; here it gets
-    // any free port.
+    // The server stores its data in a SQLite file, too. It normally runs on another machine; here
+    // it listens on any free port.
     let storage = StorageUrl::sqlite(folder.path().join("server.db")).open_server().await?;
     let server = Server::builder(storage).build();
     let socket = TcpListener::bind("127.0.0.1:0").await?;
@@ -35,14 +35,15 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let open = |name: &str| Replica::builder().sqlite(folder.path().join(name)).server(&url).open();
     let (phone, laptop) = (open("phone.db").await?, open("laptop.db").await?);
 
-    // Not started, the phone is offline: the write is durable when `insert` returns, and waits.
+    // A replica that is not started is offline: the write is durable when `insert` returns, and
+    // waits.
     let notes = phone.collection::<Note>("notes")?;
     let milk = notes.insert(&Note { text: "buy milk".into(), done: false }).await?;
     let state = phone.sync_state("notes", milk.id()).await?;
     println!("The phone wrote {:?} offline; it is {}.", milk.value().text, state.as_str());
     assert_eq!(state.as_str(), "pending");
 
-    // One sync each brings it to the server, and from there to the laptop.
+    // One sync of each brings it to the server, and from there to the laptop.
     phone.sync_now().await?;
     laptop.sync_now().await?;
     let state = phone.sync_state("notes", milk.id()).await?;
@@ -52,7 +53,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!((copy.value(), state.as_str()), (milk.value(), "synced"));
     println!("The laptop has {:?}.", copy.value().text);
 
-    // Started, a replica follows live, and connects again by itself when the link is lost.
+    // A started replica follows live, and reconnects when the link is lost.
     let mut changes = phone.changes().await?;
     phone.start().await?;
     laptop.start().await?;
@@ -67,7 +68,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert_eq!(note.text, expected);
     }
 
-    // What matters at the end: both hold the same.
+    // At the end both have the same data.
     laptop.wait_until_in_sync().await?;
     phone.wait_until_in_sync().await?;
     let values = |page: Page<Note>| page.documents.into_iter().map(Document::into_value);

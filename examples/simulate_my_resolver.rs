@@ -1,10 +1,10 @@
-//! Simulates an app's own resolver: many clients, partitions and crashes, until it shows what it
-//! loses.
+//! Simulates an app's own resolver: many clients, partitions and crashes, until the simulation
+//! finds a lost edit.
 //!
-//! The documents are shopping lists, and every edit adds something. `Longer` looks right: of two
-//! lists the longer one stands. But what the shorter one had alone is gone. The simulation finds
-//! that, shrinks it to the few actions that it takes, and shows it; `Both`, which takes what either
-//! side has, is sound.
+//! The documents are shopping lists, and every edit adds an item. `Longer` looks right: it keeps
+//! the longer of two lists. But items that only the shorter one had are lost. The simulation finds
+//! this, shrinks it to the few necessary actions, and shows it; `Both`, which keeps the items of
+//! both sides, is correct.
 //!
 //! ```sh
 //! cargo run --release --example simulate_my_resolver                  # in the terminal
@@ -34,7 +34,7 @@ fn list_of(state: &DocumentState) -> List {
     list(state.body.as_ref())
 }
 
-/// Of two lists the longer one stands. This is the bug.
+/// Keeps the longer of two lists. This is the bug.
 #[derive(Debug)]
 struct Longer;
 
@@ -50,7 +50,7 @@ impl ConflictResolver for Longer {
     }
 }
 
-/// What either side has.
+/// Keeps the items of both sides.
 #[derive(Debug)]
 struct Both;
 
@@ -66,7 +66,7 @@ impl ConflictResolver for Both {
     }
 }
 
-/// What the app promises its users: what was put on a list is on it.
+/// The app's promise to its users: every item that was added to a list is still on it.
 #[derive(Debug, Default)]
 struct NothingForgotten(BTreeMap<DocumentKey, List>);
 

@@ -1,5 +1,5 @@
-//! What a storage or a transport of one's own is made of: the traits that backends implement, and
-//! the modules whose types appear in them.
+//! The traits that custom storages and transports implement, and the modules whose types appear in
+//! them.
 //!
 //! The guide is `docs/writing-a-backend.md`; the crate `testkit` has the suites that a backend
 //! runs.
@@ -14,7 +14,7 @@
 //! | [`driver`], [`engine`] | what drives a storage and a transport |
 //! | [`environment`], [`clock`] | time and randomness, which tests pass in |
 //!
-//! An app needs none of this, but for a value that it passes on:
+//! An app needs none of this, except for a value that it passes on:
 //!
 //! ```
 //! use std::sync::Arc;

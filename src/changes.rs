@@ -17,7 +17,7 @@ use crate::document::time_of;
 use crate::versions::AllVersions;
 use crate::yielding::{Source, Yielding, more, stream};
 
-/// A change of what the app sees.
+/// A change of a document, as the app observes it.
 ///
 /// Serialized: `{"key":{"scope":…,"collection":…,"id":…},"operation":"update","origin":"remote",
 /// "local_seq":7,"updated":1800000000000,"revision":"…","body":…}`; the revision and the body are
@@ -41,25 +41,25 @@ impl Serialize for Change {
 }
 
 impl Change {
-    /// The document.
+    /// Returns the document.
     #[must_use]
     pub fn key(&self) -> &DocumentKey {
         &self.0.key
     }
 
-    /// The operation on the document.
+    /// Returns the operation on the document.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
 
-    /// Whether it came from this replica's app or from the server.
+    /// Returns whether it comes from this replica's app or from the server.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.0.origin
     }
 
-    /// Its place in the replica's feed: pass it to
+    /// Returns its place in the replica's feed: pass it to
     /// [`Replica::changes_after`](crate::Replica::changes_after) to continue from here later.
     #[must_use]
     pub fn local_seq(&self) -> u64 {
@@ -72,13 +72,13 @@ impl Change {
         time_of(self.0.stamp())
     }
 
-    /// The revision of the new state; none if nothing is left of the document.
+    /// Returns the revision of the new state; none if nothing is left of the document.
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
         self.0.document.as_ref().map(|d| d.revision)
     }
 
-    /// The document as it is now; none if it was deleted.
+    /// Returns the document as it is now; none if it was deleted.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
@@ -87,8 +87,8 @@ impl Change {
         self.read(self.0.document.as_ref())
     }
 
-    /// The document as it was before, if this process has it: for changes of other processes, and
-    /// for old changes, the state before is not kept.
+    /// Returns the document as it was before, if this process has it. That state is not kept for
+    /// changes of other processes and for old changes.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`, `Incompatible` if it is of a newer
@@ -105,7 +105,7 @@ impl Change {
         self.body_of(state).map(|document| document.decode(versions)).transpose()
     }
 
-    /// The document as it is now, as it was written.
+    /// Returns the document as it is now, without an upgrade.
     pub(crate) fn raw(&self) -> Option<Document> {
         self.body_of(self.0.document.as_ref())
     }
@@ -117,11 +117,11 @@ impl Change {
     }
 }
 
-/// The changes of a replica from some place on, by place, other processes' included.
+/// The changes of a replica after a place in its feed, in order, from all processes.
 ///
-/// A [`Stream`](futures_util::Stream), which ends when the replica is closed. Nothing is lost when
-/// it is read slowly: what is not remembered any more is read from the storage, each document once,
-/// in its newest state.
+/// A [`Stream`](futures_util::Stream), which ends when the replica is closed. A slow reader loses
+/// nothing: changes that are no longer in memory are read from the storage, each document once, in
+/// its newest state.
 ///
 /// ```
 /// # use twotide::prelude::*;
@@ -146,7 +146,7 @@ pub struct Changes(Yielding<Feed, Change>);
 
 stream!(Changes, [], Change);
 
-/// The feed from some place on.
+/// The feed after a place.
 #[derive(Debug)]
 struct Feed {
     storage: Arc<dyn Storage>,
@@ -161,7 +161,7 @@ impl Changes {
         Self(Yielding::new(Feed::new(storage, versions, after)))
     }
 
-    /// The changes after a place, of which every one from now on is remembered.
+    /// Returns the changes from now on, and begins to keep them in memory.
     pub(crate) async fn from_now(storage: Arc<dyn Storage>, versions: AllVersions) -> Result<Self> {
         let now = storage.state().await?.last_local;
         let mut feed = Feed::new(storage, versions, now);
@@ -170,16 +170,17 @@ impl Changes {
         Ok(Self(Yielding::new(feed)))
     }
 
-    /// The next change, as soon as there is one; none when the replica was closed. Dropping the
-    /// future loses nothing.
+    /// Returns the next change, as soon as there is one; none when the replica was closed. Dropping
+    /// the future loses nothing.
     ///
     /// # Errors
-    /// As the storage; the next call tries again.
+    /// As the storage; the next call retries.
     pub async fn next(&mut self) -> Option<Result<Change>> {
         self.0.next().await
     }
 
-    /// The next change that is already available. None also means that the replica was closed.
+    /// Returns the next change that is already available. None also means that the replica was
+    /// closed.
     ///
     /// # Errors
     /// As the storage.
@@ -197,7 +198,7 @@ impl Feed {
     /// Reads ahead, if nothing is left of what was read before.
     async fn read_ahead(&mut self) -> Result<()> {
         if self.ready.is_empty() {
-            // Noted before the read, so that nothing falls between the read and the wait.
+            // Marked as observed before the read, so that the wait misses no commit.
             self.commits.borrow_and_update();
             let limits = Limits { documents: 256, bytes: 1 << 20 };
             self.ready = self.storage.feed(self.after, limits).await?.changes.into();

@@ -1,4 +1,4 @@
-//! Everything that can be set about a replica, as data.
+//! All options of a replica, as data.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -30,10 +30,10 @@ pub enum Strategy {
     Server,
     /// The replica's version wins: [`ClientWins`].
     Client,
-    /// JSON objects are merged field by field; what both changed, the last write wins:
+    /// JSON objects are merged field by field. For a field that both changed, the last write wins:
     /// [`FieldMerge`].
     Merge,
-    /// None of them: conflicts wait in the conflict inbox.
+    /// No resolver: conflicts wait in the conflict inbox.
     Defer,
 }
 
@@ -51,11 +51,10 @@ impl Strategy {
 
 /// All options of a replica, as data: the content of an app's settings file.
 ///
-/// Options that are left out have the builder's defaults, because the builder fills in nothing else
-/// than this. An unknown name is an error that lists the known ones. Durations are text, such as
-/// `"250ms"`, `"30s"` or `"5m"`.
+/// Options that are left out have the builder's defaults. An unknown name is an error that lists
+/// the known ones. Durations are text, such as `"250ms"`, `"30s"` or `"5m"`.
 ///
-/// The heartbeat of a connection is no option of a replica: the server's greeting sets it.
+/// The heartbeat of a connection is not an option of a replica: the server's greeting sets it.
 ///
 /// ```
 /// use twotide::{Replica, ReplicaConfig};
@@ -78,8 +77,8 @@ impl Strategy {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReplicaConfig {
-    /// Where the replica lives: the text of a [`StorageUrl`], such as `sqlite:notes.db`. None by
-    /// default, and needed.
+    /// Where the replica is stored: the text of a [`StorageUrl`], such as `sqlite:notes.db`. None
+    /// by default, but required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageUrl>,
     /// The server's address, such as `wss://sync.example.com`. None by default: the replica cannot
@@ -139,7 +138,7 @@ pub struct ReplicaConfig {
     pub request_timeout: Duration,
     /// Whether compression is offered. Default no.
     pub compression: bool,
-    /// Whether data stays on this device that its user may not see any more. Default no.
+    /// Whether data stays on this device after access to it was revoked. Default no.
     pub keep_revoked: bool,
     /// The version of the app's own schema, which is sent to the server. Default 0.
     pub schema: u32,
@@ -199,7 +198,7 @@ impl Default for ReplicaConfig {
 }
 
 impl fmt::Debug for ReplicaConfig {
-    /// Without the token, and without what may be secret in an address.
+    /// Omits the token, and everything that may be secret in an address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplicaConfig")
             .field("storage", &self.storage)

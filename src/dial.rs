@@ -85,7 +85,7 @@ pub(crate) fn dial(url: &str, options: &DialOptions) -> Result<Arc<dyn Transport
     }
 }
 
-/// An address in a build without transports: its scheme alone, for the rest may be secret.
+/// Returns only the scheme of an address, because the rest may be secret.
 #[cfg(not(any(feature = "ws", feature = "http")))]
 fn shown_address(url: &str) -> String {
     url.split_once("://").map_or_else(String::new, |(scheme, _)| format!("{scheme}://"))
@@ -97,7 +97,7 @@ mod tests {
     use crate::ReplicaConfig;
 
     #[test]
-    fn an_unknown_scheme_names_those_that_are_there() {
+    fn an_unknown_scheme_is_refused_with_the_known_ones() {
         for bad in ["", "localhost:1", "ftp://localhost"] {
             let error = dial(bad, &ReplicaConfig::default().dial_options()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);

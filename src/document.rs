@@ -1,4 +1,4 @@
-//! Documents as an app sees them.
+//! Documents as an app reads them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,25 +28,25 @@ pub struct Document<T = Body> {
 }
 
 impl<T> Document<T> {
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Its value.
+    /// Returns its value.
     #[must_use]
     pub fn value(&self) -> &T {
         &self.value
     }
 
-    /// Its value, alone.
+    /// Returns its value, without the metadata.
     #[must_use]
     pub fn into_value(self) -> T {
         self.value
     }
 
-    /// The revision of its state.
+    /// Returns the revision of its state.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
@@ -64,7 +64,7 @@ impl<T> Document<T> {
         time_of(self.updated)
     }
 
-    /// Whether the server has settled this state. Never in a local-only collection.
+    /// Returns whether the server has settled this state; never in a local-only collection.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.is_synced
@@ -84,7 +84,7 @@ impl Document<Body> {
         Self { id, value: body.clone(), revision, created, updated, is_synced }
     }
 
-    /// None for a tombstone.
+    /// Returns a stored document as it is; none for a tombstone.
     fn raw(stored: &Stored) -> Option<Self> {
         let body = stored.state.body.as_ref()?;
         let id = stored.key.id.as_str().to_owned();
@@ -92,7 +92,7 @@ impl Document<Body> {
         Some(Self::new(id, &stored.state, body, is_synced))
     }
 
-    /// The same document with its body read into a type, upgraded first if there are versions.
+    /// Returns the document with its body read into a type, upgraded first if there are versions.
     pub(crate) fn decode<T: DeserializeOwned>(
         self,
         versions: Option<&Versions>,

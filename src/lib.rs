@@ -136,12 +136,12 @@ pub mod prelude {
     };
 }
 
-/// The README's example runs as a test.
+/// Runs the README's example as a test.
 #[cfg(all(doctest, feature = "sqlite", feature = "ws"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The page about backends of one's own does, too.
+/// Runs the examples of the page about custom backends as tests.
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../docs/bring-your-own-backend.md")]
 struct BringYourOwnBackend;

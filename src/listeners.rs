@@ -35,7 +35,7 @@ pub(crate) struct Listeners {
 /// Events that wait for a slow listener before the oldest is dropped.
 const EVENTS: usize = 1_024;
 
-/// The same for a stream of every changed document: some chunks of them.
+/// The same for a stream of every changed document: a few chunks of them.
 const CHANGES: usize = 4_096;
 
 /// A stream of events, and its filter.
@@ -63,7 +63,7 @@ impl Listeners {
         driver.failures >= self.max_failures
     }
 
-    /// Another stream of events; one that has ended after [`Self::end`].
+    /// Returns a new stream of events; after [`Self::end`] it has ended already.
     pub(crate) fn subscribe(&self, filter: EventFilter) -> EventStream {
         let bound = if filter.wants(EventKind::ChangeApplied) { CHANGES } else { EVENTS };
         let (sender, stream) = EventStream::new(bound);
@@ -152,7 +152,7 @@ impl Observer for Listeners {
     }
 }
 
-/// Keeps the status current: it is made of the driver's status and of the storage's state.
+/// Keeps the status current. It is derived from the driver's status and the storage's state.
 pub(crate) async fn follow(
     scope: Scope,
     storage: Arc<dyn Storage>,

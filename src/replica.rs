@@ -1,4 +1,4 @@
-//! The replica: what an app talks to.
+//! The replica: the type through which an app reads, writes and syncs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,7 +41,7 @@ struct Inner {
     /// The versions of collections' types.
     versions: AllVersions,
     direction: Direction,
-    /// The token with which the next driver begins.
+    /// The token that the next driver begins with.
     token: std::sync::Mutex<Option<String>>,
     driver: Mutex<Option<Running>>,
     /// One-shot syncs take turns.
@@ -51,7 +51,7 @@ struct Inner {
 
 struct Running {
     driver: Driver,
-    /// Whether it stays until it is stopped.
+    /// Whether it runs until it is stopped.
     stays: bool,
     /// The number of runs: reports of an earlier run are stale.
     runs: u64,
@@ -64,7 +64,7 @@ impl fmt::Debug for Replica {
 }
 
 impl Replica {
-    /// Begins to open a replica.
+    /// Returns a builder that opens a replica.
     pub fn builder() -> ReplicaBuilder {
         ReplicaBuilder::new()
     }
@@ -103,20 +103,20 @@ impl Replica {
         }))
     }
 
-    /// The scope that it syncs.
+    /// Returns the scope that it syncs.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         // The builder names exactly one.
         &self.0.options.scopes[0]
     }
 
-    /// The direction of the sync.
+    /// Returns the direction of the sync.
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.0.direction
     }
 
-    /// The storage under it.
+    /// Returns the storage that it uses.
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.0.storage
@@ -134,7 +134,7 @@ impl Replica {
         self.0.storage.write(self.0.environment.now(), transaction).await
     }
 
-    /// A collection of documents of type `T`.
+    /// Returns a collection of documents of type `T`.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name, and for one that is not
@@ -169,12 +169,12 @@ impl Replica {
         ))
     }
 
-    /// The collections that it syncs, if it was opened with some.
+    /// Returns the collections that it syncs, if it was opened with some.
     pub(crate) fn chosen(&self) -> Option<&BTreeSet<Name>> {
         self.0.options.collections.as_ref()
     }
 
-    /// Where the documents of a collection live.
+    /// Returns where the documents of a collection live.
     pub(crate) fn scope_of(&self, collection: &Name) -> Scope {
         match self.0.local_only.contains(collection) {
             true => Scope::local(),
@@ -182,9 +182,9 @@ impl Replica {
         }
     }
 
-    /// A collection of raw JSON, kept byte for byte: bodies are what is stored, also where the type
-    /// of the collection has [versions](ReplicaBuilder::versioned). What is written through it has
-    /// to name its version itself then.
+    /// Returns a collection of raw JSON, kept byte for byte: bodies are read as stored, also where
+    /// the type of the collection has [versions](ReplicaBuilder::versioned). A body that is written
+    /// through it must then name its version itself.
     ///
     /// # Errors
     /// As [`Self::collection`].
@@ -199,7 +199,7 @@ impl Replica {
         Transaction::new(self.clone())
     }
 
-    /// The changes from now on.
+    /// Returns the changes from now on.
     ///
     /// # Errors
     /// As the storage.
@@ -207,13 +207,14 @@ impl Replica {
         Changes::from_now(Arc::clone(&self.0.storage), self.0.versions.clone()).await
     }
 
-    /// The changes after a place in the feed: [`Change::local_seq`](crate::Change::local_seq).
+    /// Returns the changes after a place in the feed:
+    /// [`Change::local_seq`](crate::Change::local_seq).
     #[must_use]
     pub fn changes_after(&self, local_seq: u64) -> Changes {
         Changes::new(Arc::clone(&self.0.storage), self.0.versions.clone(), LocalSeq(local_seq))
     }
 
-    /// The replica at a glance: identity, scopes, counts and digests.
+    /// Returns the state of the replica: identity, scopes, counts and digests.
     ///
     /// # Errors
     /// As the storage.
@@ -223,12 +224,12 @@ impl Replica {
 
     /// Sets the token, whether the replica is started yet or not. A replica that is connected sends
     /// it to the server at once, without reconnecting; one that was refused connects at once. With
-    /// a [provider](ReplicaBuilder::token_provider) the token is for the open connection, or else
-    /// for the next one.
+    /// a [provider](ReplicaBuilder::token_provider) the token is used for the open connection, or
+    /// if there is none for the next one.
     ///
-    /// A token that the server refuses ends the connection as a refusal when connecting does: the
-    /// status reports it, and nothing is retried before another token is set, or, with a provider,
-    /// before the provider was called once more. None, for no token, takes effect with the next
+    /// If the server refuses the token, the connection ends as if connecting was refused: the
+    /// status reports it, and nothing is retried until another token is set, or, with a provider,
+    /// until the provider was called once more. `None`, for no token, takes effect with the next
     /// connection.
     #[doc(alias = "set_auth_token")]
     pub async fn set_token(&self, token: Option<String>) {
@@ -275,8 +276,8 @@ impl Replica {
         Ok(driver)
     }
 
-    /// Syncs from now on: pushes local edits, pulls changes, follows live, and connects again
-    /// whenever the link is lost; of that what its [direction](ReplicaBuilder::direction) allows.
+    /// Syncs from now on: pushes local edits, pulls changes, follows live, and reconnects whenever
+    /// the link is lost, as far as its [direction](ReplicaBuilder::direction) allows.
     ///
     /// # Errors
     /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process, or
@@ -294,12 +295,12 @@ impl Replica {
     }
 
     /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up
-    /// to the head is applied. A replica of one [direction](ReplicaBuilder::direction) does its
-    /// half.
+    /// to the head is applied. A replica of one [direction](ReplicaBuilder::direction) syncs only
+    /// in that direction.
     ///
     /// # Errors
     /// The refusal, or the last failure after [several attempts](ReplicaBuilder::max_failures): a
-    /// replica that is started keeps retrying, another one does not. Else as [`Self::start`].
+    /// replica that is started keeps retrying, one that is not does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }
@@ -313,7 +314,7 @@ impl Replica {
         self.run_once(Goal { push: true, pull: false, live: false }).await
     }
 
-    /// Pulls, and returns when everything up to the head is here.
+    /// Pulls, and returns when everything up to the head is applied.
     ///
     /// # Errors
     /// `InvalidInput` if its direction is to push; else as [`Self::sync_now`].
@@ -363,7 +364,7 @@ impl Replica {
     /// Returns when the replica is in sync, however many attempts fail before.
     ///
     /// # Errors
-    /// `InvalidInput` if it is not started; what refused it.
+    /// `InvalidInput` if it is not started; the refusal if the sync was refused.
     pub async fn wait_until_in_sync(&self) -> Result<()> {
         let running = self.0.driver.lock().await.as_ref().map(|r| (r.driver.status(), r.runs));
         let (status, runs) = running.ok_or_else(|| {
@@ -412,12 +413,12 @@ impl Replica {
         }
     }
 
-    /// Removes everything of [erased](Collection::erase) documents from the storage's files,
-    /// also of those that were erased elsewhere. `true` means that no byte sequence of them is
-    /// left; `false` that the storage cannot guarantee it, because its files keep old values until
-    /// it overwrites them (sled). Closing the replica does the same. It takes as long as writing
-    /// all data once, and writes wait meanwhile; if nothing was erased since the last time it does
-    /// nothing.
+    /// Removes all bytes of [erased](Collection::erase) documents from the storage's files,
+    /// including documents that were erased elsewhere. `true` means that no byte sequence of them
+    /// is left; `false` that the storage cannot guarantee it, because its files keep old values
+    /// until it overwrites them (sled). Closing the replica does the same. It takes as long as
+    /// writing all data once, and writes wait meanwhile; if nothing was erased since the last time
+    /// it does nothing.
     ///
     /// # Errors
     /// `Busy` if another process uses the file; else as the storage.

@@ -1,13 +1,13 @@
-//! Serving over everything that was compiled in.
+//! The routes of all transports that were compiled in.
 
 use axum::Router;
 use sync_server::Server;
 use transport_kit::BrowserPolicy;
 
-/// The routes of every transport that was compiled in: WebSocket with `ws`, HTTP with `http`. To be
-/// served on one port with [`net::listen`](crate::net::listen) or
+/// Returns the routes of every transport that was compiled in: WebSocket with `ws`, HTTP with
+/// `http`. Serve them on one port with [`net::listen`](crate::net::listen) or
 /// [`net::listen_tls`](crate::net::listen_tls), which bound connections and slow clients, alone or
-/// merged into an app of one's own.
+/// merged into another app.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -25,15 +25,15 @@ use transport_kit::BrowserPolicy;
 /// # }
 /// ```
 ///
-/// Pages of the server's own address are answered, and no others. A server that admits every client
-/// answers the names of this machine and IP addresses only, so that no web page reaches it by a
-/// name of its own. [`routes_with`] allows more.
+/// Requests of web pages are answered only for pages of the server's own address. A server that
+/// admits every client answers only the names of this machine and IP addresses, so that no web page
+/// can reach it through another host name. [`routes_with`] allows more.
 pub fn routes(server: &Server) -> Router {
     let browsers = BrowserPolicy::default();
     routes_with(server, if server.admits_all() { browsers.local_hosts() } else { browsers })
 }
 
-/// The same, for those pages and host names.
+/// Returns the same routes, with a policy for web pages and host names.
 ///
 /// ```
 /// use twotide::net::BrowserPolicy;

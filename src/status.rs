@@ -21,7 +21,7 @@ pub enum Activity {
     /// Nothing is to be done: in sync, or never started.
     #[default]
     Idle,
-    /// Something is on its way.
+    /// Something is left to push or pull.
     Syncing,
     /// There is no connection; another attempt follows by itself, and not many failed in a row so
     /// far.
@@ -33,7 +33,7 @@ pub enum Activity {
 }
 
 impl Activity {
-    /// The word for it: `idle`, `syncing`, `offline` or `error`.
+    /// Returns its name: `idle`, `syncing`, `offline` or `error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,7 +123,7 @@ pub struct Statistics {
     pub pushed: u64,
     /// Documents pulled.
     pub pulled: u64,
-    /// Conflicts met.
+    /// Conflicts that were found.
     pub conflicts: u64,
     /// When everything was in sync last.
     #[serde(serialize_with = "unix_millis::maybe")]
@@ -133,7 +133,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Adds what one driver did to `before`, the sum of earlier ones.
+    /// Adds the statistics of one driver to `before`, the sum of earlier ones.
     pub(crate) fn of(before: &Self, driver: &DriverStatus) -> Self {
         let pulled: u64 = driver.progress.scopes.iter().map(|(_, p)| p.pulled).sum();
         let last_sync = driver.last_sync.map(|Now(millis)| time_of(Stamp::new(millis, 0)));
@@ -148,20 +148,20 @@ impl Statistics {
 }
 
 impl Replica {
-    /// The status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`; for a
-    /// single read there is [`status_now`](Self::status_now).
+    /// Returns the status, now and as it changes. [`borrow`](StatusWatch::borrow) needs no `await`;
+    /// for a single read use [`status_now`](Self::status_now).
     #[must_use]
     pub fn status(&self) -> StatusWatch {
         self.listeners().status.watch()
     }
 
-    /// The statistics, now and as they change.
+    /// Returns the statistics, now and as they change.
     #[must_use]
     pub fn statistics(&self) -> StatusWatch<Statistics> {
         self.listeners().statistics.watch()
     }
 
-    /// The status at this moment, without waiting for anything: for synchronous code such as a user
+    /// Returns the status at this moment, without waiting: for synchronous code such as a user
     /// interface. It is cheap enough for every frame: it reads memory, and neither the storage nor
     /// the network.
     ///
@@ -186,7 +186,7 @@ impl Replica {
         self.listeners().status.borrow().clone()
     }
 
-    /// The statistics at this moment, without waiting for anything, as [`Self::status_now`].
+    /// Returns the statistics at this moment, without waiting, as [`Self::status_now`].
     #[must_use]
     pub fn statistics_now(&self) -> Statistics {
         self.listeners().statistics.borrow().clone()

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::Status;
 use crate::yielding::{Source, Yielding, stream};
 
-/// The newest value, how many there were, and whether it is the last one.
+/// The newest value, the number of values before it, and whether it is the last one.
 #[derive(Debug)]
 struct Told<T> {
     value: T,
@@ -21,8 +21,8 @@ struct Told<T> {
 #[derive(Debug)]
 pub(crate) struct StatusSender<T>(watch::Sender<Told<T>>);
 
-/// The status or the statistics of a replica, now and as they change: made by [`Replica::status`]
-/// and [`Replica::statistics`](crate::Replica::statistics).
+/// The status or the statistics of a replica, now and as they change: created by
+/// [`Replica::status`] and [`Replica::statistics`](crate::Replica::statistics).
 ///
 /// As a [`Stream`](futures_util::Stream) it yields the current value first, then the newest one
 /// whenever it differs, and ends when the replica is closed. A slow reader skips values in between,
@@ -51,12 +51,12 @@ pub(crate) struct StatusSender<T>(watch::Sender<Told<T>>);
 /// ```
 pub struct StatusWatch<T = Status>(Yielding<Newest<T>, T>, watch::Receiver<Told<T>>);
 
-/// The newest value, if it is newer than what was given.
+/// The newest value, if it is newer than the one that was yielded.
 struct Newest<T> {
     receiver: watch::Receiver<Told<T>>,
-    /// The version that was given last, or that was there when the watch was made.
+    /// The version that was yielded last, or that was current when the watch was created.
     given: u64,
-    /// Whether that is yielded, too.
+    /// Whether the current version is still to be yielded.
     is_first: bool,
 }
 
@@ -118,15 +118,15 @@ impl<T: fmt::Debug> fmt::Debug for StatusWatch<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> StatusWatch<T> {
-    /// The current value, without waiting. The replica cannot set another one as long as it is
-    /// borrowed: clone what is kept for longer, and hold it over no `await`.
+    /// Returns the current value, without waiting. The replica cannot set another one as long as it
+    /// is borrowed: clone what is kept for longer, and do not hold it across an `await`.
     pub fn borrow(&self) -> impl Deref<Target = T> + '_ {
         Value(self.1.borrow())
     }
 
     /// Returns the newest value as soon as it is not the one that was yielded last, by this or by
-    /// the stream. The value that was there when the watch was made counts as yielded. Dropping the
-    /// future loses nothing.
+    /// the stream. The value that was current when the watch was created counts as yielded.
+    /// Dropping the future loses nothing.
     ///
     /// # Errors
     /// `Closed` when the replica was closed.
@@ -138,7 +138,7 @@ impl<T: Clone + Send + Sync + 'static> StatusWatch<T> {
         self.0.next().await.ok_or_else(closed)?
     }
 
-    /// Returns the first value, the current one included, that is as it is wanted.
+    /// Returns the first value, including the current one, for which the closure returns `true`.
     ///
     /// # Errors
     /// `Closed` when the replica was closed before.
@@ -150,8 +150,8 @@ impl<T: Clone + Send + Sync + 'static> StatusWatch<T> {
         Ok(value)
     }
 
-    /// The next item of the stream: the current value, then the newest one whenever it is another
-    /// one; none when the replica was closed. Dropping the future loses nothing.
+    /// Returns the next item of the stream: the current value, then the newest one whenever it
+    /// differs; none when the replica was closed. Dropping the future loses nothing.
     ///
     /// # Errors
     /// None today.
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_there_is_no_change() {
+    async fn the_initial_value_is_no_change() {
         let sender = StatusSender::new(1);
         let mut watch = sender.watch();
         assert!(futures_util::poll!(std::pin::pin!(watch.changed())).is_pending());

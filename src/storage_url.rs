@@ -1,4 +1,4 @@
-//! Storages by their address, chosen when the program runs.
+//! Storages by their address, chosen at run time.
 
 use std::fmt;
 use std::path::Path;
@@ -15,8 +15,8 @@ use sync_core::storage::Storage;
 #[cfg(feature = "server")]
 use sync_server::ServerStorage;
 
-/// Where a replica or a server keeps its data: `sqlite:PATH`, `sled:PATH` or `memory:`, among those
-/// that were compiled in.
+/// Where a replica or a server stores its data: `sqlite:PATH`, `sled:PATH` or `memory:`, among
+/// those that were compiled in.
 ///
 /// ```
 /// use twotide::StorageUrl;
@@ -24,7 +24,7 @@ use sync_server::ServerStorage;
 /// assert_eq!(url.path(), None);
 /// let error = "redis:cache".parse::<StorageUrl>().unwrap_err();
 /// assert!(error.to_string().contains("memory:"), "{error}");
-/// // A path follows, and not an authority: what other programs would read otherwise is refused.
+/// // A path follows, not an authority: a form that other programs read differently is refused.
 /// let error = "sqlite://notes.db".parse::<StorageUrl>().unwrap_err();
 /// assert!(error.to_string().contains("`sqlite:notes.db`"), "{error}");
 /// # Ok::<(), twotide::Error>(())
@@ -55,27 +55,27 @@ const KNOWN: &[&str] = &[
 ];
 
 impl StorageUrl {
-    /// A SQLite file.
+    /// Returns the address of a SQLite file.
     #[cfg(feature = "sqlite")]
     #[must_use]
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
         Self(Backend::Sqlite(path.into()))
     }
 
-    /// A folder of sled.
+    /// Returns the address of a folder of sled.
     #[cfg(feature = "sled")]
     #[must_use]
     pub fn sled(path: impl Into<PathBuf>) -> Self {
         Self(Backend::Sled(path.into()))
     }
 
-    /// Memory of this process: the data is lost when it is closed.
+    /// Returns the address of this process's memory: the data is lost when it is closed.
     #[must_use]
     pub fn memory() -> Self {
         Self(Backend::Memory)
     }
 
-    /// The file or folder; none for what is in memory.
+    /// Returns the file or folder; none for memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
@@ -91,9 +91,9 @@ impl StorageUrl {
     /// becomes the replica `id`; an existing one keeps its own id.
     ///
     /// # Errors
-    /// `InvalidInput` for a path that is likely to be meant otherwise, such as `:memory:`,
-    /// `Incompatible` for data of another kind, program or newer version, `Storage` if it cannot be
-    /// read or written, `Busy` if another process holds it and the backend allows one.
+    /// `InvalidInput` for a path that is likely a mistake, such as `:memory:`, `Incompatible` for
+    /// data of another kind, program or newer version, `Storage` if it cannot be read or written,
+    /// `Busy` if another process holds it and the backend allows one.
     pub async fn open_replica(&self, id: ReplicaId) -> Result<Arc<dyn Storage>> {
         let backend = self.0.clone();
         blocking(move || backend.open_replica(id)).await
@@ -111,7 +111,7 @@ impl StorageUrl {
         blocking(move || Ok(Arc::new(storage_sqlite::open_replica(&config, id)?) as _)).await
     }
 
-    /// Opens a server's storage with the backend's default settings. What is not there yet is made.
+    /// Opens a server's storage with the backend's default settings. A missing one is created.
     ///
     /// # Errors
     /// As [`Self::open_replica`].
@@ -145,7 +145,7 @@ fn check_path(scheme: &str, path: &Path) -> Result<()> {
 }
 
 impl Backend {
-    /// Refuses what is likely to be meant otherwise.
+    /// Refuses a path that is likely a mistake.
     fn check(&self) -> Result<()> {
         match self {
             #[cfg(feature = "sqlite")]
@@ -198,7 +198,7 @@ impl Backend {
     }
 }
 
-/// Opening reads and writes files.
+/// Runs the opening of a storage, which reads and writes files, on a blocking thread.
 async fn blocking<T: Send + 'static>(
     open: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -250,7 +250,7 @@ impl fmt::Display for StorageUrl {
 }
 
 impl Serialize for StorageUrl {
-    /// As its text; a path that is not Unicode has none.
+    /// Serializes it as its text; a path that is not Unicode is an error.
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         if self.path().is_some_and(|path| path.to_str().is_none()) {
             return Err(ser::Error::custom("the path of the storage is not Unicode"));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_what_is() {
+    fn a_scheme_that_is_not_compiled_in_is_refused_with_those_that_are() {
         for bad in ["", "notes.db", "redis:x", "memory:x", "sqlite:", "sled:"] {
             let error = bad.parse::<StorageUrl>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
@@ -295,7 +295,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[tokio::test]
-    async fn what_other_programs_read_otherwise_is_refused_with_what_to_write() {
+    async fn ambiguous_addresses_are_refused_with_the_one_to_write() {
         for (text, instead) in [
             ("sqlite://rel.db", "`sqlite:rel.db`"),
             ("sqlite://folder/rel.db", "`sqlite:/folder/rel.db`"),
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(named.open_server().await.is_err());
         assert!(!std::path::Path::new(":memory:").exists());
-        // The root is the root, with however many slashes.
+        // Further slashes at the root are ignored.
         let root: StorageUrl = "sqlite:///data/notes.db".parse().unwrap();
         assert_eq!(root.path(), Some(Path::new("/data/notes.db")));
         assert!("sqlite:./:memory:".parse::<StorageUrl>().is_ok());

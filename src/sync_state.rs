@@ -1,4 +1,4 @@
-//! Why a document is not synced.
+//! Why a document is or is not synced.
 
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ use sync_core::replica::{Failed, Unsettled, UnsettledEntry};
 use crate::document::time_of;
 use crate::{QuarantinedEdit, Replica, WaitingConflict, unix_millis};
 
-/// Why a document is or is not synced: made by [`Replica::sync_state`].
+/// Why a document is or is not synced: created by [`Replica::sync_state`].
 ///
-/// Serialized, it is its [word](Self::as_str) and what belongs to it, with times as milliseconds
-/// since 1970: `{"state":"pending","detail":{"since":…,"attempts":0,…}}`.
+/// Serialized, it is its [name](Self::as_str) and its content, with times as milliseconds since
+/// 1970: `{"state":"pending","detail":{"since":…,"attempts":0,…}}`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "state", content = "detail", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -21,7 +21,7 @@ pub enum SyncState {
     /// Its collection never leaves this device: see
     /// [`ReplicaBuilder::local_only`](crate::ReplicaBuilder::local_only).
     LocalOnly,
-    /// Nothing of it is unsettled.
+    /// It has no unsettled edit.
     Synced,
     /// Its edit waits for a batch.
     Pending(WaitingEdit),
@@ -37,8 +37,8 @@ pub enum SyncState {
 }
 
 impl SyncState {
-    /// The word for it: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict` or
-    /// `quarantined`.
+    /// Returns its name: `local_only`, `synced`, `pending`, `not_chosen`, `in_flight`, `conflict`
+    /// or `quarantined`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -53,17 +53,17 @@ impl SyncState {
     }
 }
 
-/// An edit that the server has not settled, and what keeps it from that.
+/// An edit that the server has not settled, and the failed attempts to sync.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WaitingEdit {
     /// When it was written.
     #[serde(serialize_with = "unix_millis::time")]
     pub since: SystemTime,
-    /// How often its batch was taken out to be pushed; 0 while it is in none.
+    /// How often its batch was read for a push; 0 while it is in none.
     pub attempts: u32,
-    /// How many attempts to sync the replica failed since a push was settled, or everything was in
-    /// sync, last; also for other reasons than this edit, such as a network that is not there.
+    /// How many attempts to sync failed since the last settled push, or since everything was last
+    /// in sync. Failures with other causes than this edit count, too, such as a missing network.
     pub failures: u64,
     /// The last of them, at most four, the oldest first.
     pub errors: Vec<FailedAttempt>,
@@ -75,9 +75,9 @@ pub struct WaitingEdit {
 pub struct FailedAttempt {
     /// The kind of the error.
     pub kind: ErrorKind,
-    /// In words, at most 512 bytes.
+    /// The message, at most 512 bytes.
     pub message: String,
-    /// When, by this machine's clock.
+    /// When it failed, by this machine's clock.
     #[serde(serialize_with = "unix_millis::time")]
     pub at: SystemTime,
     /// When the next attempt is planned; none if no retry can succeed before the cause is removed.
@@ -153,7 +153,7 @@ impl Replica {
         Ok(if refused.is_empty() { SyncState::Synced } else { SyncState::Quarantined(refused) })
     }
 
-    /// Whether a collection is synced: as this replica was opened, or else as it was synced last.
+    /// Returns whether a collection is synced, by this replica or else by the last sync.
     async fn syncs(&self, collection: &Name) -> Result<bool> {
         match self.chosen() {
             Some(chosen) => Ok(chosen.contains(collection)),

@@ -33,7 +33,7 @@ impl Transaction {
         Self { replica, scope: None, writes: Vec::new() }
     }
 
-    /// Makes a document under a fresh time-ordered id, which is the answer.
+    /// Inserts a document under a new time-ordered id, and returns the id.
     ///
     /// # Errors
     /// `InvalidInput` if the value has no JSON form, or the collection is of another scope than the
@@ -49,7 +49,7 @@ impl Transaction {
         Ok(id)
     }
 
-    /// Makes a document under an id of your own; the commit fails if there is one.
+    /// Inserts a document under a given id; the commit fails if there is one.
     ///
     /// # Errors
     /// As [`Self::insert`], and for a bad id.
@@ -75,7 +75,7 @@ impl Transaction {
         self.add(collection, id, WriteOperation::Update(collection.encode(value)?))
     }
 
-    /// Makes or replaces a document.
+    /// Inserts or replaces a document.
     ///
     /// # Errors
     /// As [`Self::insert_with_id`].

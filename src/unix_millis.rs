@@ -1,4 +1,4 @@
-//! Times as front ends take them: milliseconds since 1970, as a number.
+//! Times in the form that front ends expect: milliseconds since 1970, as a number.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What is not synced: conflicts that wait for the app, and edits that the server refused.
+//! Unsettled edits: conflicts that wait for the app, and edits that the server refused.
 
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ use crate::{InboxWatch, Replica, SyncState, unix_millis};
 #[derive(Clone, Debug)]
 pub struct NextPage(UnsettledAfter);
 
-/// A bounded part of a list of what is not synced.
+/// A bounded part of a list of conflicts or refused edits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UnsettledPage<T> {
@@ -27,8 +27,8 @@ pub struct UnsettledPage<T> {
     pub next: Option<NextPage>,
 }
 
-/// A conflict that waits for the app: both versions, and what they were made on. Serialized, its
-/// time is milliseconds since 1970.
+/// A conflict that waits for the app: both versions, and their base. Serialized, its time is
+/// milliseconds since 1970.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WaitingConflict {
@@ -80,13 +80,14 @@ impl QuarantinedEdit {
     }
 }
 
-/// The conflicts of a replica that wait for the app: made by [`Replica::conflicts`].
+/// The conflicts of a replica that wait for the app: created by [`Replica::conflicts`].
 ///
-/// A document whose conflict waits shows the local edit, and can be edited on; the rest syncs on.
+/// A document whose conflict waits shows the local edit, and can be edited further; the rest
+/// continues to sync.
 #[derive(Clone, Debug)]
 pub struct Conflicts(Replica);
 
-/// The edits of a replica that the server refused: made by [`Replica::quarantine`].
+/// The edits of a replica that the server refused: created by [`Replica::quarantine`].
 ///
 /// They do not block the sync, and the document shows the settled state. A refused edit is kept
 /// until the app decides about it.
@@ -94,13 +95,13 @@ pub struct Conflicts(Replica);
 pub struct Quarantine(Replica);
 
 impl Replica {
-    /// The conflicts that wait for the app.
+    /// Returns the conflicts that wait for the app.
     #[must_use]
     pub fn conflicts(&self) -> Conflicts {
         Conflicts(self.clone())
     }
 
-    /// The edits that the server refused.
+    /// Returns the edits that the server refused.
     #[must_use]
     pub fn quarantine(&self) -> Quarantine {
         Quarantine(self.clone())
@@ -146,7 +147,7 @@ impl Replica {
 }
 
 impl Conflicts {
-    /// A page of them, in order of collection and id; at most `limit`, and 4 MiB.
+    /// Returns a page of conflicts, in order of collection and id; at most `limit`, and 4 MiB.
     ///
     /// # Errors
     /// As the storage.
@@ -159,7 +160,7 @@ impl Conflicts {
         self.0.unsettled(Unsettled::Deferred, after, limit, read).await
     }
 
-    /// Watches them: those that wait first, then every change of the list, in its newest state.
+    /// Watches the list: yields its entries first, then every change of it, in its newest state.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -186,7 +187,7 @@ impl Conflicts {
         InboxWatch::new(&self.0, Unsettled::Deferred, |entry| Some(WaitingConflict::of(entry)))
     }
 
-    /// The conflict of one document, if one waits.
+    /// Returns the conflict of one document, if one waits.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name; else as the storage.
@@ -201,10 +202,10 @@ impl Conflicts {
         })
     }
 
-    /// Ends a conflict: the local edit or a merged body is pushed, or the server's state wins.
-    /// Survives a power failure when it returns; the result is pushed like any edit. A merged body
-    /// of a collection with [versions](crate::ReplicaBuilder::versioned) that names none is of the
-    /// current one.
+    /// Resolves a conflict: the local edit or a merged body is pushed, or the server's state wins.
+    /// The result survives a power failure when this returns, and is pushed like any edit. A merged
+    /// body without a version, in a collection with [versions](crate::ReplicaBuilder::versioned),
+    /// is of the current one.
     ///
     /// # Errors
     /// `NotFound` if no conflict of that document waits, `InvalidInput` for [`Resolution::Defer`]
@@ -225,7 +226,7 @@ impl Conflicts {
 }
 
 impl Quarantine {
-    /// A page of them, the oldest first; at most `limit`, and 4 MiB.
+    /// Returns a page of refused edits, the oldest first; at most `limit`, and 4 MiB.
     ///
     /// # Errors
     /// As the storage.
@@ -237,8 +238,8 @@ impl Quarantine {
         self.0.unsettled(Unsettled::Quarantine, after, limit, QuarantinedEdit::of).await
     }
 
-    /// Watches them: the present ones first, then every change of the list. A refused edit does not
-    /// change; retrying and discarding remove all of a document.
+    /// Watches the list: yields its entries first, then every change of it. A refused edit does not
+    /// change; retrying and discarding remove all refused edits of a document.
     #[must_use]
     pub fn watch(&self) -> InboxWatch<QuarantinedEdit> {
         InboxWatch::new(&self.0, Unsettled::Quarantine, QuarantinedEdit::of)

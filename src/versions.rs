@@ -12,7 +12,7 @@ use sync_core::model::{Body, Collection as Name};
 
 type Upgrade = dyn Fn(u32, &Body) -> Result<Body> + Send + Sync;
 
-/// The version of a collection's type, and what makes it of older ones.
+/// The version of a collection's type, and the closure that upgrades older bodies.
 #[derive(Clone)]
 pub(crate) struct Versions {
     current: u32,
@@ -57,7 +57,7 @@ impl Versions {
         Self { current, upgrade: Arc::new(upgrade) }
     }
 
-    /// The body with its version in it.
+    /// Returns the body with the current version in it.
     pub(crate) fn mark(&self, body: &Body) -> Result<Body> {
         let text = body.as_str();
         let Some(fields) = text.strip_prefix('{') else {
@@ -68,7 +68,7 @@ impl Versions {
         Body::parse(format!("{{\"{FIELD}\":{}{comma}{fields}", self.current))
     }
 
-    /// The body with a version in it: its own, or else the current one.
+    /// Returns the body with a version in it: its own, or else the current one.
     pub(crate) fn marked(&self, body: Body) -> Result<Body> {
         #[derive(Deserialize)]
         struct Marked {
@@ -81,7 +81,7 @@ impl Versions {
         }
     }
 
-    /// The body as of the current version.
+    /// Returns the body, upgraded to the current version.
     pub(crate) fn upgraded<'b>(&self, body: &'b Body) -> Result<Cow<'b, Body>> {
         let VersionOf { version } = body.to()?;
         if version > self.current {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_put_into_objects_and_found_again() {
+    fn a_version_is_written_into_objects_and_read_back() {
         for (plain, marked) in
             [("{}", r#"{"_version":2}"#), (r#"{"n":1.10}"#, r#"{"_version":2,"n":1.10}"#)]
         {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_not_guessed_at() {
+    fn a_newer_version_is_incompatible() {
         let error = versions().upgraded(&body(r#"{"_version":3}"#)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Incompatible);
         assert!(versions().upgraded(&body(r#"{"_version":"x"}"#)).is_err());

@@ -45,7 +45,7 @@ impl<S, I> Yielding<S, I> {
         Self(State::Idle(source))
     }
 
-    /// The source, unless a read is under way or it has ended.
+    /// Returns the source, unless a read is under way or it has ended.
     pub(crate) fn source(&self) -> Option<&S> {
         match &self.0 {
             State::Idle(source) | State::Waiting(source, _) => Some(source),
@@ -72,12 +72,12 @@ impl<S: fmt::Debug, I> fmt::Debug for Yielding<S, I> {
 }
 
 impl<S: Source> Yielding<S, S::Item> {
-    /// The next item; none when the source has ended. Dropping the future loses nothing.
+    /// Returns the next item; none when the source has ended. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Option<Result<S::Item>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next item that is already available, without waiting for another one.
+    /// Returns the next item that is already available, without waiting for another one.
     pub(crate) async fn next_ready(&mut self) -> Result<Option<S::Item>> {
         poll_fn(|cx| self.poll_look(cx)).await.unwrap_or(Ok(None))
     }
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// Yields what was put into it, and looks slowly.
+    /// Yields the values that were added to it, and reads slowly.
     #[derive(Debug)]
     struct Queue(watch::Receiver<VecDeque<u32>>, u32);
 
@@ -195,7 +195,7 @@ mod tests {
     async fn a_future_that_is_dropped_loses_nothing() {
         let (sender, mut yielding) = queue(&[1, 2]);
         for expected in 1..=2 {
-            // The look is under way when the future goes.
+            // The read is under way when the future is dropped.
             assert!(futures_util::poll!(std::pin::pin!(yielding.next())).is_pending());
             assert_eq!(yielding.next().await.unwrap().unwrap(), expected);
         }

@@ -15,7 +15,7 @@ use crate::tokens::TokenArgs;
 #[derive(Debug, Parser)]
 #[command(name = "twotide", version, propagate_version = true)]
 pub(crate) struct Cli {
-    /// Say on standard error what happens in detail
+    /// Log details to standard error
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
     #[command(subcommand)]
@@ -44,17 +44,17 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Print changes as they happen, other processes' included
     Watch(WatchArgs),
-    /// Print how far a replica is
+    /// Print the state of a replica
     Status(StatusArgs),
-    /// Look at conflicts that wait for a decision, and decide them
+    /// List conflicts that wait for a decision, and resolve them
     #[command(subcommand)]
     Conflicts(ConflictsCommand),
-    /// Look at edits that the server refused, and decide about them
+    /// List edits that the server refused, and decide about them
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
     /// Print why a document is or is not synced
     Why(KeyArgs),
-    /// Simulate many clients, partitions, crashes and wrong clocks, and demand that nothing is lost
+    /// Simulate many clients, partitions, crashes and wrong clocks, and check that nothing is lost
     /// and all are equal
     Simulate(SimulateArgs),
 }
@@ -63,9 +63,9 @@ pub(crate) enum Command {
 pub(crate) enum ConflictsCommand {
     /// List the conflicts that wait
     Ls(DbArgs),
-    /// Print a conflict: both versions, and what they were made on
+    /// Print a conflict: both versions and their base
     Show(KeyArgs),
-    /// End a conflict
+    /// Resolve a conflict
     Resolve(ResolveArgs),
 }
 
@@ -77,20 +77,20 @@ pub(crate) struct ResolveArgs {
     pub(crate) how: How,
 }
 
-/// How a conflict ends.
+/// How a conflict is resolved.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct How {
-    /// The local edit stands, and is pushed
+    /// Keep the local edit, and push it
     #[arg(long)]
     pub(crate) local: bool,
-    /// The server's version stands
+    /// Keep the server's version
     #[arg(long)]
     pub(crate) remote: bool,
-    /// The document is deleted
+    /// Delete the document
     #[arg(long)]
     pub(crate) delete: bool,
-    /// This body stands, and is pushed
+    /// Keep this body, and push it
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
     pub(crate) with: Option<String>,
 }
@@ -101,15 +101,15 @@ pub(crate) enum QuarantineCommand {
     Ls(DbArgs),
     /// Write the refused edits of a document again, so that they are pushed once more
     Retry(KeyArgs),
-    /// Drop the refused edits of a document for good
+    /// Drop the refused edits of a document permanently
     Discard(KeyArgs),
 }
 
-/// A storage, as it is named on the command line: an address such as `sled:notes.sled`, or a path,
-/// which means a SQLite file.
+/// Parses a storage on the command line: an address such as `sled:notes.sled`, or a path of a
+/// SQLite file.
 pub(crate) fn storage(text: &str) -> Result<StorageUrl, String> {
     match text.split_once(':') {
-        // One letter is a drive; anything longer in front of a colon is a backend, there or not.
+        // One letter is a drive; anything longer before a colon is a backend, known or not.
         Some((scheme, _))
             if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) =>
         {
@@ -121,7 +121,7 @@ pub(crate) fn storage(text: &str) -> Result<StorageUrl, String> {
     }
 }
 
-/// A scope that can be synced.
+/// Parses a scope that can be synced.
 fn scope(text: &str) -> Result<Scope, String> {
     let scope = Scope::new(text).map_err(|e| e.to_string())?;
     if scope.is_local() {
@@ -130,7 +130,7 @@ fn scope(text: &str) -> Result<Scope, String> {
     Ok(scope)
 }
 
-/// A collection of a list, in which blanks may follow the commas.
+/// Parses a collection of a list, in which blanks may follow the commas.
 fn listed(text: &str) -> Result<Collection, String> {
     Collection::new(text.trim()).map_err(|e| e.to_string())
 }
@@ -156,8 +156,7 @@ pub(crate) struct SyncArgs {
     /// The server: ws://host:port or wss://host:port, http://host:port or https://host:port
     #[arg(long, value_name = "URL")]
     pub(crate) server: String,
-    /// How to follow live over HTTP, and no other way; by default as the way to the server allows,
-    /// best first
+    /// Follow live over HTTP only in this way; by default in the best way that the network allows
     #[arg(long, value_name = "HOW", requires = "live")]
     pub(crate) live_by: Option<LiveBy>,
     /// Which proxy to go through over HTTP: system (HTTPS_PROXY, HTTP_PROXY, NO_PROXY, and none to
@@ -169,22 +168,22 @@ pub(crate) struct SyncArgs {
     /// Trust these authorities too, or this server: a file with certificates in PEM or DER
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
-    /// Push everything, pull to the head, of that what --direction asks for, and end; this is the
+    /// Push everything and pull up to the head, as far as --direction allows, and end; this is the
     /// default
     #[arg(long, conflicts_with = "live")]
     pub(crate) once: bool,
-    /// Stay and follow live
+    /// Keep running, and follow live
     #[arg(long)]
     pub(crate) live: bool,
     /// Which way to sync; edits that are not pushed stay in the outbox
     #[arg(long, value_name = "push|pull|both", default_value_t)]
     pub(crate) direction: Direction,
-    /// Sync these collections only, separated by commas; what is left out leaves this replica, and
-    /// edits of it wait
+    /// Sync only these collections, separated by commas; others leave this replica, and edits of
+    /// them wait
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = listed)]
     pub(crate) collections: Vec<Collection>,
-    /// Let collections leave that --collections does not name, also with edits that were not
-    /// synced, which go to the quarantine, and if it names others of which nothing is here
+    /// Let collections leave that --collections does not name, also with unsynced edits, which go
+    /// to the quarantine, and also if it names others that hold nothing here
     #[arg(long, requires = "collections")]
     pub(crate) drop: bool,
     /// How conflicts are decided
@@ -207,7 +206,7 @@ pub(crate) enum Decider {
     Server,
     /// The replica's version wins
     Client,
-    /// JSON objects are merged field by field; what both changed, the last write wins
+    /// JSON objects are merged field by field; for a field that both changed, the last write wins
     Merge,
     /// No resolver: conflicts wait for `conflicts resolve`
     Defer,
@@ -230,9 +229,9 @@ impl From<Decider> for Strategy {
 pub(crate) enum LiveBy {
     /// By server-sent events
     Sse,
-    /// By requests that wait
+    /// By requests that wait for changes
     LongPoll,
-    /// By asking from time to time
+    /// By periodic requests
     Poll,
 }
 
@@ -260,7 +259,7 @@ pub(crate) struct KeyArgs {
 pub(crate) struct RmArgs {
     #[command(flatten)]
     pub(crate) key: KeyArgs,
-    /// Erase it: no body of it stays, here at once, on the server and on other replicas once they
+    /// Erase it: no body of it remains, here at once, on the server and on other replicas once they
     /// are synced
     #[arg(long)]
     pub(crate) erase: bool,
@@ -278,15 +277,15 @@ pub(crate) struct LsArgs {
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     pub(crate) db: DbArgs,
-    /// Where the documents go; without one, each line has to be one that `export` prints
+    /// The collection of the documents; without one, each line must be one that `export` prints
     #[arg(long)]
     pub(crate) collection: Option<Collection>,
-    /// The field that holds a document's id; without one it is `id` where there is such a field,
-    /// else a fresh id
+    /// The field that holds a document's id; without one it is `id` if there is such a field, else
+    /// a new id
     #[arg(long, value_name = "FIELD", requires = "collection")]
     pub(crate) id_field: Option<String>,
-    /// Leave documents alone that are there, and count them; each line needs an id then. A
-    /// document that was deleted is not there
+    /// Skip documents that exist, and count them; each line then needs an id. A document that was
+    /// deleted does not exist
     #[arg(long)]
     pub(crate) if_absent: bool,
     /// The file, or - for standard input
@@ -322,11 +321,11 @@ pub(crate) struct StatusArgs {
     /// Only this scope
     #[arg(long, value_parser = scope)]
     pub(crate) scope: Option<Scope>,
-    /// Read every document, and compare the documents and digests with what is kept; exit with 1 if
-    /// they differ
+    /// Read every document, and compare the documents and digests with those that are stored; exit
+    /// with 1 if they differ
     #[arg(long)]
     pub(crate) check: bool,
-    /// JSON, which is what is printed anyway
+    /// Print JSON, which is printed without this option, too
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_path_is_sqlite_and_unknown_storages_name_those_that_are_there() {
+    fn a_bare_path_is_sqlite_and_an_unknown_storage_is_refused_with_the_known_ones() {
         assert_eq!(storage("a.db").unwrap(), StorageUrl::sqlite("a.db"));
         assert_eq!(storage("sqlite:a.db").unwrap(), StorageUrl::sqlite("a.db"));
         assert_eq!(storage("sled:a.sled").unwrap(), StorageUrl::sled("a.sled"));

@@ -1,4 +1,4 @@
-//! How the program fails.
+//! Failures of the program.
 
 use std::io;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use twotide::{Error, ErrorKind};
 
 use crate::output::tell;
 
-/// Why the program ends before it did everything.
+/// Why the program ends before it has done everything.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -15,23 +15,23 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// What was asked failed, or was not found.
+    /// Returns a failure of the operation, or of a document that was not found: code 1.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into() }
     }
 
-    /// It was asked the wrong way.
+    /// Returns a failure for wrong usage: code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into() }
     }
 
-    /// An argument cannot be used, for the reason that an error gives.
+    /// Returns a failure for an argument that cannot be used, with the reason from an error.
     pub(crate) fn argument(error: &Error) -> Self {
         Self::usage(error.report().to_string())
     }
 
-    /// Standard output cannot be written. A reader that closed it, such as `head`, has read enough:
-    /// the program ends with code 0 and says nothing.
+    /// Returns a failure to write standard output. A reader that closed it, such as `head`, has
+    /// read enough: the program ends with code 0 and without a message.
     pub(crate) fn unprinted(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self { code: 0, message: String::new() },
@@ -39,23 +39,23 @@ impl Failure {
         }
     }
 
-    /// Nothing, if all that failed is that the reader of standard output has read enough.
+    /// Returns `Ok` if the only failure is that the reader of standard output has closed it.
     pub(crate) fn unless_unread(self) -> Result<(), Self> {
         if self.code == 0 { Ok(()) } else { Err(self) }
     }
 
-    /// Says what more is to be known.
+    /// Puts a context before the message.
     pub(crate) fn about(mut self, what: impl std::fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
 
-    /// What went wrong.
+    /// Returns the message.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
-    /// Tells it on standard error, and gives the code.
+    /// Prints the message to standard error, and returns the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if self.code != 0 {
             tell(format_args!("twotide: {}", self.message));

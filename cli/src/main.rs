@@ -1,8 +1,8 @@
-//! The program `twotide`: serve, sync, and look at replicas.
+//! The program `twotide`: serves, syncs, and reads and writes replicas.
 //!
-//! What programs read goes to standard output, as JSON; what people read goes to standard error. It
-//! exits with 0 if it did what was asked, 1 if that failed or was not found, 2 if it was asked the
-//! wrong way. A reader of standard output that has read enough ends it with 0.
+//! Output for programs goes to standard output, as JSON; output for people goes to standard error.
+//! The exit code is 0 on success, 1 if the operation failed or something was not found, and 2 for
+//! wrong usage. It is also 0 if the reader of standard output closes it.
 
 #![forbid(unsafe_code)]
 
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Colours are for terminals, and a log that cannot be written is no reason to end.
+/// Colours are for terminals only. A log that cannot be written does not end the program.
 fn log_to_standard_error(verbose: bool) {
     let level = if verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

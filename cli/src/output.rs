@@ -1,4 +1,4 @@
-//! What is written to standard output, and the messages beside it on standard error.
+//! Output on standard output, and messages on standard error.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -31,15 +31,14 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The body as it was written, without line breaks: between tokens they mean nothing, and inside of
-/// strings JSON has none.
+/// Returns the body as it was written, without line breaks: they have no meaning between tokens,
+/// and JSON has none in strings.
 pub(crate) fn one_line(body: Option<&Body>) -> Result<Box<RawValue>, Failure> {
     let text = body.map_or("null", Body::as_str).replace(['\n', '\r'], " ");
     Ok(RawValue::from_string(text)?)
 }
 
-/// Tells people something, on standard error. Where that is closed the program goes on all the
-/// same.
+/// Prints a message for people to standard error. The program continues if that is closed.
 pub(crate) fn tell(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -51,8 +50,8 @@ pub(crate) fn print(value: &impl Serialize) -> Result<(), Failure> {
     out.flush().map_err(|e| Failure::unprinted(&e))
 }
 
-/// Prints one line of JSON about something that was done, which stays done if the line cannot be
-/// printed: the failure then says what that is.
+/// Prints one line of JSON about a completed operation. If the line cannot be printed, the failure
+/// names the operation, which stays done.
 pub(crate) fn print_done(done: impl Display, value: &impl Serialize) -> Result<(), Failure> {
     print(value).map_err(|failure| failure.about(done))
 }

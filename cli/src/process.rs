@@ -1,12 +1,12 @@
-//! What the program asks of the operating system for itself, before it does anything.
+//! Settings of the process that are made at its start.
 
-/// Descriptors that the storage, the standard streams and what is opened for a moment need beside
+/// Descriptors for the storage, the standard streams and short-lived files, in addition to
 /// connections.
 #[cfg(unix)]
 const RESERVED: u64 = 40;
 
-/// What the program writes is for its owner alone, whatever the shell's mask is, and it may open as
-/// many files as its hard limit allows.
+/// Makes new files readable by their owner only, whatever the shell's mask is, and raises the limit
+/// of open files to the hard limit.
 pub(crate) fn prepare() {
     #[cfg(unix)]
     {
@@ -23,8 +23,7 @@ pub(crate) fn prepare() {
     }
 }
 
-/// How many connections there is room for under the limit of open files; none if it does not bound
-/// them.
+/// Returns how many connections fit under the limit of open files; none without a limit.
 pub(crate) fn connections() -> Option<usize> {
     #[cfg(unix)]
     {

@@ -30,8 +30,8 @@ pub(crate) struct ServeArgs {
     /// Where to keep the data: a SQLite file, or sqlite:PATH, sled:PATH, memory:
     #[arg(long, default_value = "sqlite:server.db", value_name = "STORAGE", value_parser = storage)]
     pub(crate) storage: StorageUrl,
-    /// How many seconds /healthz says that the storage has failed for good, before the server ends;
-    /// 0 where something starts it again at once
+    /// How many seconds /healthz reports that the storage failed permanently before the server
+    /// ends; 0 if a supervisor restarts it at once
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) failing_for: u32,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub(crate) struct ServeArgs {
 /// The server's certificate and its key.
 #[derive(Debug, Args)]
 pub(crate) struct TlsArgs {
-    /// Serve with TLS only: a file with the certificate and those above it, in PEM or DER
+    /// Serve with TLS only: a file with the certificate and its issuers, in PEM or DER
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// The certificate's private key, in PEM or DER
@@ -52,7 +52,7 @@ pub(crate) struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// What to listen with; none without TLS.
+    /// Returns the TLS configuration; none without TLS.
     pub(crate) fn read(&self) -> Result<Option<Arc<ServerConfig>>, Failure> {
         let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
             return Ok(None);

@@ -12,7 +12,7 @@ pub(crate) struct SimulateArgs {
     /// How many scopes they share
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) scopes: u16,
-    /// How many documents a scope has at the most
+    /// The most documents of a scope
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) documents: u16,
     /// The runs: one for each seed, the last one excluded
@@ -21,7 +21,7 @@ pub(crate) struct SimulateArgs {
     /// Simulated hours of each run; five minutes unless given
     #[arg(long, value_name = "H")]
     pub(crate) hours: Option<f64>,
-    /// What goes wrong: swarm (each run has some), all, none, or kinds with commas between them
+    /// The faults: swarm (each run has some), all, none, or kinds with commas between them
     #[arg(long, value_name = "WHICH", default_value = "swarm", value_parser = faults)]
     pub(crate) faults: testkit::sim::Faults,
     /// The resolver of conflicts: lww, client, server, join or defer; each run another unless given
@@ -30,11 +30,11 @@ pub(crate) struct SimulateArgs {
     /// How many threads
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
-    /// Fail also if one of these faults never met a client while it pushed, pulled, caught up,
-    /// followed live or rested
+    /// Fail also if one of these faults never occurred at a client while it pushed, pulled, caught
+    /// up, followed live or rested
     #[arg(long)]
     pub(crate) cover: bool,
-    /// Carry out this plan, and nothing else
+    /// Run only this plan
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,
     /// Write the shrunk plan of a failure to this file
@@ -43,7 +43,7 @@ pub(crate) struct SimulateArgs {
     /// Show a failure, or the plan that is replayed, as a page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// JSON, which is what is printed anyway
+    /// Print JSON, which is printed without this option, too
     #[arg(long)]
     pub(crate) json: bool,
 }

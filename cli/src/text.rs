@@ -1,13 +1,12 @@
-//! Text as editors and other programs write it: with byte-order marks, and in other encodings than
-//! UTF-8.
+//! Text from editors and other programs: with byte-order marks, and in other encodings than UTF-8.
 
-/// The byte-order mark of UTF-8, which says nothing.
+/// The byte-order mark of UTF-8, which has no meaning.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The beginning of a text without its byte-order mark.
+/// Returns a text without its byte-order mark.
 ///
 /// # Errors
-/// What is wrong with a text that begins with the byte-order mark of another encoding.
+/// The reason, for a text that begins with the byte-order mark of another encoding.
 pub(crate) fn without_mark(bytes: &[u8]) -> Result<&[u8], &'static str> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err("it is UTF-16 by its byte-order mark, and has to be UTF-8: save it as UTF-8");
@@ -20,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_of_utf_8_is_left_out_and_one_of_utf_16_is_named() {
+    fn a_utf_8_mark_is_removed_and_a_utf_16_mark_is_an_error() {
         assert_eq!(without_mark(b"\xef\xbb\xbfa"), Ok(&b"a"[..]));
         assert_eq!(without_mark(b"a"), Ok(&b"a"[..]));
         assert_eq!(without_mark(b""), Ok(&b""[..]));

@@ -1,4 +1,4 @@
-//! Tokens: which ones `serve` accepts, which one `sync` gives, and the files that hold them.
+//! Tokens: those that `serve` accepts, the one that `sync` sends, and the files that hold them.
 
 use std::path::{Path, PathBuf};
 
@@ -9,31 +9,31 @@ use crate::args::read_file;
 use crate::failure::Failure;
 use crate::text::without_mark;
 
-/// What `sync` authenticates with.
+/// The token that `sync` authenticates with.
 #[derive(Args)]
 pub(crate) struct TokenArgs {
-    /// What to authenticate with; better given by TWOTIDE_TOKEN or --token-file, which no process
-    /// list shows
+    /// The token to authenticate with; better given by TWOTIDE_TOKEN or --token-file, which no
+    /// process list shows
     #[arg(long, value_name = "SECRET", env = "TWOTIDE_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// A file that holds the token, beside blank lines and lines that begin with #; a live sync
+    /// A file that holds the token, besides blank lines and lines that begin with #; a live sync
     /// reads it again for each connection
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for TokenArgs {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenArgs").field("token_file", &self.token_file).finish_non_exhaustive()
     }
 }
 
 impl TokenArgs {
-    /// The token, if one is given.
+    /// Returns the token, if one is given.
     ///
     /// # Errors
-    /// Usage, for one that cannot travel and for a file that holds none.
+    /// Usage, for a token that cannot be sent and for a file that holds none.
     pub(crate) fn read(&self) -> Result<Option<String>, Failure> {
         if let Some(file) = &self.token_file {
             return Ok(Some(token_of(file)?));
@@ -56,7 +56,7 @@ impl TokenArgs {
 async fn read_again(file: PathBuf, refused: Option<String>) -> Result<Option<String>, Error> {
     let shown = file.display().to_string();
     let read = tokio::task::spawn_blocking(move || token_of(&file)).await;
-    // The file may be about to be written, so this is tried again.
+    // The file may be being written, so this is retried.
     let later =
         |what: String| Error::new(ErrorKind::InvalidInput, what).retrying(Retry::Later(None));
     let token = read.map_err(|e| later(e.to_string()))?;
@@ -68,7 +68,7 @@ async fn read_again(file: PathBuf, refused: Option<String>) -> Result<Option<Str
     Ok(Some(token))
 }
 
-/// The one token of a file.
+/// Returns the one token of a file.
 fn token_of(file: &Path) -> Result<String, Failure> {
     let lines = lines_of(file)?;
     let [(number, token)] = &*lines else {
@@ -82,7 +82,7 @@ fn token_of(file: &Path) -> Result<String, Failure> {
     Ok(token.clone())
 }
 
-/// The tokens that open what `serve` serves.
+/// The tokens that `serve` accepts.
 #[derive(Args)]
 pub(crate) struct ServerTokens {
     /// A token that opens the server; may be given several times, also for one name. TWOTIDE_TOKEN
@@ -94,24 +94,24 @@ pub(crate) struct ServerTokens {
         hide_env_values = true
     )]
     tokens: Vec<String>,
-    /// A file with one NAME=SECRET a line, beside blank lines and lines that begin with #; a name
+    /// A file with one NAME=SECRET a line, besides blank lines and lines that begin with #; a name
     /// may have several
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for ServerTokens {
-    /// Without the tokens.
+    /// Omits the tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerTokens").field("token_file", &self.token_file).finish_non_exhaustive()
     }
 }
 
 impl ServerTokens {
-    /// The tokens as pairs of name and secret.
+    /// Returns the tokens as pairs of name and secret.
     ///
     /// # Errors
-    /// Usage, naming the file and its line, for what is no token, and for a file that holds none: a
+    /// Usage, naming the file and its line, for an invalid token, and for a file that holds none: a
     /// server that was configured to require tokens must not run without.
     pub(crate) fn read(&self) -> Result<Vec<(String, String)>, Failure> {
         let mut pairs = Vec::new();
@@ -133,7 +133,7 @@ impl ServerTokens {
     }
 }
 
-/// Adds a token; what is wrong with it does not show it.
+/// Adds a token. An error does not contain it.
 fn add(pairs: &mut Vec<(String, String)>, line: &str) -> Result<(), &'static str> {
     let Some((name, secret)) = line.split_once('=') else {
         return Err("a token is given as NAME=SECRET, and there is no `=`");
@@ -152,7 +152,7 @@ fn add(pairs: &mut Vec<(String, String)>, line: &str) -> Result<(), &'static str
     Ok(())
 }
 
-/// Whether a secret can be carried by every transport: over HTTP it travels in a header.
+/// Checks that every transport can carry a secret: over HTTP it is sent in a header.
 fn check(secret: &str) -> Result<(), &'static str> {
     if secret.is_empty() {
         return Err("the token is empty");
@@ -165,7 +165,7 @@ fn check(secret: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The lines of a file with their numbers, without a byte-order mark, blank lines and comments.
+/// Returns the lines of a file with their numbers, without a mark, blank lines and comments.
 fn lines_of(file: &Path) -> Result<Vec<(usize, String)>, Failure> {
     let bytes = read_file(file)?;
     let usage = |what: &str| Failure::usage(what).about(file.display());

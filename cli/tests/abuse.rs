@@ -1,5 +1,5 @@
-//! Clients that take or send as much as they can, and what becomes of the server's memory and of a
-//! well-behaved client meanwhile. With `--nocapture` it prints both; measured in release they are
+//! Clients that receive or send as much as they can, and their effect on the server's memory and on
+//! a well-behaved client. With `--nocapture` the tests print both; values measured in release are
 //! in docs/limits.md.
 
 #![cfg(target_os = "linux")]
@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::{Folder, Served, most_memory, until};
 
-/// What may be held beside the budget that a test is about: what the allocator keeps, the pages of
-/// SQLite, buffers of sockets.
+/// Memory outside the budget under test: what the allocator keeps, the pages of SQLite, buffers of
+/// sockets.
 const BESIDE: u64 = 96 << 10;
 /// The defaults of `change_memory`, `body_memory` and `push_memory`, in KiB.
 const BUDGET: u64 = 128 << 10;
 
-/// Pushes over plain HTTP, as a replica of its own: the status; none if the server refuses before
-/// it has read the body, and the connection is gone before its answer was.
+/// Pushes over plain HTTP as a separate replica, and returns the status; none if the server refuses
+/// before it has read the body, and the connection closes before the answer is read.
 fn try_post(address: SocketAddr, scope: &str, n: u64, changes: &serde_json::Value) -> Option<u16> {
     let body = json!({ "replica": format!("{n:032x}"), "id": 1, "changes": changes }).to_string();
     let mut socket = TcpStream::connect(address).unwrap();
@@ -53,7 +53,7 @@ fn head(address: SocketAddr, method: &str, path: &str, length: usize) -> String 
     )
 }
 
-/// A request whose answer is not read.
+/// Sends a request, and does not read the answer.
 fn unread(address: SocketAddr, scope: &str, accept: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     let path = format!("/v1/scopes/{scope}/changes");
@@ -62,17 +62,17 @@ fn unread(address: SocketAddr, scope: &str, accept: &str) -> TcpStream {
     socket
 }
 
-/// Four documents of a megabyte: one push.
+/// Returns four documents of a megabyte: one push.
 fn large() -> serde_json::Value {
     let one =
         |n: u32| json!({ "collection": "c", "id": n.to_string(), "body": "x".repeat(1_000_000) });
     (0..4).map(one).collect()
 }
 
-/// So many writes of the well-behaved client an abuse lasts at least.
+/// An abuse lasts at least this many writes of the well-behaved client.
 const WRITES: usize = 150;
 
-/// A client that writes one small document after the other, and notes how long each took.
+/// A client that writes one small document after the other, and records how long each took.
 struct Good {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicUsize>,
@@ -101,7 +101,7 @@ impl Good {
         Self { stop, written, writes }
     }
 
-    /// Half of its writes, and all but a hundredth, took no longer than that.
+    /// Stops, and returns the median and the 99th percentile of the times of its writes.
     fn end(self) -> (Duration, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         let mut taken = self.writes.join().unwrap();
@@ -111,7 +111,7 @@ impl Good {
     }
 }
 
-/// Runs an abuse beside a well-behaved client, and gives by how many KiB the server's memory grew.
+/// Runs an abuse beside a well-behaved client, and returns the server's memory growth in KiB.
 fn beside(name: &str, server: &Served, abuse: impl FnOnce(SocketAddr) -> Vec<TcpStream>) -> u64 {
     let memory = || most_memory(server.process.pid()).unwrap();
     let (address, memory_before) = (server.address, memory());

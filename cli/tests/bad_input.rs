@@ -1,4 +1,4 @@
-//! Bad input gets a clear error, loses nothing, and disturbs nobody else.
+//! Bad input returns a clear error, loses nothing, and does not affect other clients.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -19,7 +19,7 @@ use twotide::backend::protocol::{FrameWriter, Greeting, Hello, Message, Payload,
 use twotide::sqlite::{SqliteConfig, open_replica};
 use twotide::{ErrorKind, Replica, ws};
 
-/// A client that may say anything.
+/// A client that can send any message.
 struct Stranger(WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>);
 
 impl Stranger {
@@ -32,7 +32,7 @@ impl Stranger {
     }
 
     async fn say(&mut self, message: WsMessage) {
-        // The server may have hung up before everything was written.
+        // The server may have closed the connection before everything was written.
         let _ = self.0.send(message).await;
     }
 
@@ -40,7 +40,7 @@ impl Stranger {
         self.say(WsMessage::Binary(bytes.into())).await;
     }
 
-    /// What the server says until it hangs up, which it has to do soon.
+    /// Returns the messages of the server until it closes the connection, which it must do soon.
     async fn hears(mut self) -> Vec<Message> {
         let mut wire = Wire::new(MAX_PAYLOAD);
         let mut heard = Vec::new();
@@ -65,7 +65,7 @@ fn hello(versions: &[u32]) -> Message {
     })
 }
 
-/// The server still serves others, and has what it had.
+/// Checks that the server still serves other clients, and has kept its data.
 #[track_caller]
 fn serves_on(folder: &Folder, server: &mut Served, name: &str) {
     assert!(server.process.is_running(), "{}", server.process.stderr());
@@ -125,7 +125,7 @@ async fn malformed_frames_end_their_connection_and_no_other() {
     stranger.say(WsMessage::text("hello?")).await;
     let heard = stranger.hears().await;
     assert!(matches!(&*heard, [Message::Goodbye(_)]), "{heard:?}");
-    // A second greeting, and an answer that nobody asked for, after a good beginning.
+    // A second greeting, and an unrequested answer, after a valid start.
     for message in [hello(VERSIONS), Message::Done] {
         let mut stranger = Stranger::connect(server.address).await;
         let mut wire = Wire::new(MAX_PAYLOAD);
@@ -148,7 +148,7 @@ async fn an_oversize_frame_is_refused_before_it_is_read() {
     let before = support::most_memory(server.process.pid());
     let mut stranger = Stranger::connect(server.address).await;
     stranger.frame(vec![0; 64 << 20]).await;
-    // It is told why, if it still listens after all it has said.
+    // The client receives the reason, if it still reads after it has sent everything.
     let heard = stranger.hears().await;
     println!("an oversize frame: {heard:?}");
     assert!(heard.len() <= 1);
@@ -165,7 +165,7 @@ async fn an_oversize_frame_is_refused_before_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_version_of_the_protocol_is_told_which_are_spoken() {
+async fn another_version_of_the_protocol_is_refused_with_the_supported_ones() {
     let folder = Folder::new();
     let mut server = stage(&folder);
     let mut stranger = Stranger::connect(server.address).await;
@@ -178,7 +178,7 @@ async fn another_version_of_the_protocol_is_told_which_are_spoken() {
 }
 
 #[test]
-fn a_line_that_is_not_json_is_named_and_the_lines_before_it_stay() {
+fn a_line_that_is_not_json_is_an_error_and_earlier_lines_are_written() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     let bad = "{\"id\":\"a\",\"n\":1}\n\n{\"id\":\"b\",\"n\":2}\n{\"id\":\"c\",\n{\"id\":\"d\"}\n";
@@ -189,7 +189,7 @@ fn a_line_that_is_not_json_is_named_and_the_lines_before_it_stay() {
     assert_eq!(db.body("c", "a"), Some(json!({ "id": "a", "n": 1 })));
     assert_eq!(db.body("c", "d"), None);
 
-    // The same file, mended: what was there is updated, what was not is added.
+    // The same file, corrected: existing documents are updated, new ones are added.
     let good = bad.replace("{\"id\":\"c\",\n", "{\"id\":\"c\"}\n").replace("\"n\":1", "\"n\":7");
     std::fs::write(folder.path("good.jsonl"), good).unwrap();
     let ended = db.run("import", &["--collection", "c", &folder.arg("good.jsonl")]);
@@ -199,7 +199,7 @@ fn a_line_that_is_not_json_is_named_and_the_lines_before_it_stay() {
 }
 
 #[test]
-fn other_bad_lines_are_named_too() {
+fn other_bad_lines_are_errors_too() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     let import = |args: &[&str], input: &[u8]| {
@@ -226,7 +226,7 @@ fn other_bad_lines_are_named_too() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
+fn a_file_of_another_program_is_refused_and_unchanged() {
     let folder = Folder::new();
     let text = folder.path("text.db");
     std::fs::write(&text, "dear diary, ".repeat(100)).unwrap();
@@ -258,7 +258,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
+fn a_file_of_a_newer_version_is_refused_and_unchanged() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("c", "x", "1");
@@ -273,13 +273,13 @@ fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn a_port_in_use_is_an_error_that_names_it() {
     let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let storage = folder.arg("server.db");
     run(&["serve", "--listen", &address, "--storage", &storage]).fails(&[&address, "in use"]);
-    // It did not leave a file behind that would be in the way.
+    // It left no file behind that would block the next start.
     drop(taken);
     let server = Served::start_at(&folder.path("server.db"), &address, &[]);
     assert_eq!(http_get(server.address, "/healthz", None).0, 200);
@@ -318,7 +318,7 @@ async fn on_a_full_disk_what_was_written_stays_and_writing_works_again_with_room
     assert_eq!((state.scopes[0].documents, state.scopes[0].outbox.pending), (written, written));
     notes.insert_with_id(&format!("n{written:04}"), &text).await.unwrap();
     replica.close().await.unwrap();
-    // And everything that was acknowledged travels.
+    // Everything that was acknowledged is synced.
     let server = Served::start(&folder.path("server.db"));
     let line = Db::new(&folder, "full.db").sync(&server);
     assert_eq!(line["pushed"], written + 1);
@@ -326,7 +326,7 @@ async fn on_a_full_disk_what_was_written_stays_and_writing_works_again_with_room
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_may_only_be_read_is_named() {
+fn a_read_only_file_is_an_error_that_names_it() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65_534;
@@ -338,7 +338,7 @@ fn a_file_that_may_only_be_read_is_named() {
     };
     allow(&folder.arg("."), 0o755);
     allow(&db.0, 0o444);
-    // Whoever may write to everything does this as somebody who may not.
+    // Root may write to everything, so this runs as a user that may not.
     let is_root = std::fs::metadata(&db.0).unwrap().uid() == 0;
     let put = Process::start_with(&["put", "--db", &*db.0, "c", "y", "2"], |command| {
         if is_root { command.uid(NOBODY).gid(NOBODY) } else { command }
@@ -350,7 +350,7 @@ fn a_file_that_may_only_be_read_is_named() {
 }
 
 #[test]
-fn a_replica_that_is_not_there_is_not_made_by_looking_at_it() {
+fn a_missing_replica_is_not_created_by_reading_it() {
     let folder = Folder::new();
     let db = Db::new(&folder, "none.db");
     for (command, rest) in [
@@ -364,13 +364,13 @@ fn a_replica_that_is_not_there_is_not_made_by_looking_at_it() {
         db.run(command, rest).fails(&["none.db"]);
     }
     assert!(!folder.path("none.db").exists());
-    // A folder that is not there is not made at all.
+    // A folder that does not exist is not created.
     let far = Db(folder.arg("no/folder/a.db"));
     far.run("put", &["c", "x", "1"]).fails(&["a.db"]);
 }
 
 #[test]
-fn what_is_asked_the_wrong_way_ends_with_two() {
+fn wrong_usage_ends_with_code_2() {
     let folder = Folder::new();
     let a = folder.arg("a.db");
     run(&[]).code(2);
@@ -402,7 +402,7 @@ fn an_address_without_a_server_is_a_clear_failure_that_loses_nothing() {
 }
 
 #[test]
-fn a_server_without_tokens_does_not_listen_to_the_world() {
+fn a_server_without_tokens_listens_on_loopback_only() {
     let folder = Folder::new();
     let storage = folder.arg("server.db");
     let serve = |listen: &str| run(&["serve", "--listen", listen, "--storage", &storage]);
@@ -415,7 +415,7 @@ fn a_server_without_tokens_does_not_listen_to_the_world() {
 }
 
 #[test]
-fn who_has_no_right_token_is_told_so_and_keeps_what_was_written() {
+fn a_wrong_token_is_an_error_and_keeps_local_writes() {
     let folder = Folder::new();
     let tokens = folder.path("tokens");
     std::fs::write(&tokens, "ben=hush\n\ncleo=quiet\n").unwrap();
@@ -477,7 +477,7 @@ fn what_the_server_shows_over_plain_http_has_its_shape() {
 
 #[cfg(unix)]
 #[test]
-fn a_server_that_is_asked_to_end_drains_and_ends_well() {
+fn a_signal_drains_the_server_and_it_ends_with_success() {
     let folder = Folder::new();
     let mut server = stage(&folder);
     let db = Db::new(&folder, "a.db");
@@ -489,7 +489,7 @@ fn a_server_that_is_asked_to_end_drains_and_ends_well() {
     let address = server.address.to_string();
     let Served { process, .. } = server;
     process.end().ok();
-    // The replica notices, stays, and goes on when there is a server again.
+    // The replica reports it, keeps running, and continues when there is a server again.
     live.line_where("offline", |l| l["status"] == "offline");
     db.put("notes", "meanwhile", "2");
     server = Served::start_at(&folder.path("server.db"), &address, &[]);

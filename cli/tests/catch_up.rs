@@ -1,4 +1,4 @@
-//! A replica that joins late: it catches up in chunks, within bounds, and goes on where it was.
+//! A replica that joins late catches up in chunks, within bounds, and continues after a crash.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -14,7 +14,7 @@ const FEW: usize = 20_000;
 const MEMORY: u64 = 64 << 10;
 
 #[test]
-fn killed_half_way_it_goes_on_from_its_checkpoint_and_pulls_nothing_twice() {
+fn a_killed_catch_up_continues_from_its_checkpoint_and_pulls_nothing_twice() {
     let folder = Folder::new();
     seed::server(&folder.path("server.db"), MANY);
     let server = Served::start(&folder.path("server.db"));
@@ -48,7 +48,7 @@ fn memory_is_bounded_by_the_chunks_and_not_by_the_data() {
         seed::server(&folder.path(&file), documents);
         let server = Served::start(&folder.path(&file));
         let db = Db::new(&folder, &format!("replica-{documents}.db"));
-        // It stays, so that its memory can be looked at when everything is there.
+        // It keeps running, so that its memory can be read when everything is applied.
         let mut live = db.live(&server, &[]);
         let line = live.line_where("in sync", |l| l["in_sync"] == true);
         assert_eq!(line["pulled"], documents as u64);
@@ -63,7 +63,7 @@ fn memory_is_bounded_by_the_chunks_and_not_by_the_data() {
     println!("the server's memory: {few_served} KiB for {FEW}, {many_served} KiB for {MANY}");
     for (few, many) in [(few, many), (few_served, many_served)] {
         assert!(many < MEMORY, "{many} KiB are over the bound of {MEMORY}");
-        // Page caches are full only with many documents, which is why this is not nearer to equal.
+        // Page caches are full only with many documents, so the bound is not closer to equal.
         assert!(many < few * 2, "five times the documents took {many} KiB instead of {few}");
     }
 }

@@ -1,6 +1,6 @@
-//! Storages and transports by their addresses, as they are given on the command line.
+//! Storages and transports by their addresses on the command line.
 //!
-//! Programs that follow are ended by SIGTERM.
+//! Programs that follow live are ended by SIGTERM.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -52,7 +52,7 @@ fn every_storage_syncs_over_every_transport_with_every_server() {
 }
 
 #[test]
-fn a_direction_is_kept_to() {
+fn a_direction_limits_the_sync() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     let (a, b) = (Db::new(&folder, "a.db"), Db::new(&folder, "b.db"));
@@ -78,9 +78,9 @@ fn a_direction_is_kept_to() {
     wrong.misused(&["push, pull and both", "\"up\""]);
 }
 
-/// A writer, a follower, and what the writer writes arriving at the follower.
+/// A writer, a follower, and the writer's documents arriving at the follower.
 #[test]
-fn collections_are_chosen_and_an_erasure_reaches_everybody() {
+fn collections_are_chosen_and_an_erasure_reaches_every_replica() {
     for scheme in ["ws", "http"] {
         let folder = Folder::new();
         let server = Served::start(&folder.path("server.db"));
@@ -133,7 +133,7 @@ fn follows(server: &Served, folder: &Folder, scheme: &str, how: &[&str]) {
 }
 
 #[test]
-fn changes_are_followed_over_http_by_every_way() {
+fn changes_are_followed_over_http_in_every_way() {
     let folder = Folder::new();
     let server = Served::start(Path::new("memory:"));
     for how in [&[][..], &["--live-by", "sse"], &["--live-by", "long-poll"], &["--live-by", "poll"]]
@@ -147,11 +147,11 @@ fn changes_are_followed_over_http_by_every_way() {
 }
 
 #[test]
-fn a_storage_that_would_not_be_what_is_meant_is_refused_with_what_to_write() {
+fn an_ambiguous_storage_is_refused_with_the_address_to_write() {
     run(&["put", "--db", "sqlite://a.db", "c", "x", "1"]).misused(&["`sqlite:a.db`"]);
     run(&["put", "--db", "sqlite::memory:", "c", "x", "1"]).misused(&["`memory:`"]);
     run(&["put", "--db", ":memory:", "c", "x", "1"]).misused(&["`memory:`"]);
-    // What is written there would be lost, and nothing can be read from there.
+    // Data written there would be lost, and nothing can be read from there.
     for command in [&["put", "c", "x", "1"][..], &["get", "c", "x"], &["import", "-"], &["status"]]
     {
         let mut args = vec![command[0], "--db", "memory:"];
@@ -161,7 +161,7 @@ fn a_storage_that_would_not_be_what_is_meant_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn what_was_not_compiled_in_is_answered_with_what_was() {
+fn a_scheme_that_was_not_compiled_in_is_refused_with_those_that_were() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     run(&["put", "--db", "redis:a", "c", "x", "1"]).misused(&["sqlite:PATH, sled:PATH, memory:"]);
@@ -171,7 +171,7 @@ fn what_was_not_compiled_in_is_answered_with_what_was() {
 }
 
 #[test]
-fn a_folder_of_sled_has_one_process_at_a_time_and_says_so() {
+fn a_second_process_on_a_folder_of_sled_is_refused_with_a_reason() {
     let folder = Folder::new();
     let db = on("sled", &folder, "a.sled");
     db.put("c", "x", "1");
@@ -210,7 +210,7 @@ fn tls_is_served_and_trusted_by_a_certificate_in_a_file() {
 }
 
 #[test]
-fn files_of_tls_that_are_of_no_use_are_named_with_what_is_wrong() {
+fn unusable_tls_files_are_errors_with_name_and_reason() {
     let folder = Folder::new();
     let write = |name: &str, bytes: &str| {
         std::fs::write(folder.path(name), bytes).unwrap();

@@ -1,5 +1,5 @@
-//! What a command leaves beside a SQLite file when it ends: no log, so that a copy of the file
-//! alone is whole.
+//! A command leaves no log beside a SQLite file when it ends, so that a copy of the file alone is
+//! complete.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -62,7 +62,7 @@ fn no_command_leaves_a_log_whether_it_fails_or_not() {
 }
 
 #[test]
-fn a_reader_of_the_output_that_goes_away_leaves_no_log() {
+fn a_closed_output_leaves_no_log() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("c", "x", "1");
@@ -75,8 +75,8 @@ fn a_reader_of_the_output_that_goes_away_leaves_no_log() {
     }
 }
 
-/// Starts a command, asks it to end as soon as it has the file open, and looks whether it ended
-/// well.
+/// Starts a command, sends it a signal as soon as it has opened the file, and checks that it ended
+/// with success.
 #[track_caller]
 fn end_early(path: &Path, args: &[&str], signal: &str) {
     let process = Process::start(args);
@@ -87,7 +87,7 @@ fn end_early(path: &Path, args: &[&str], signal: &str) {
 }
 
 #[test]
-fn a_command_that_is_asked_to_end_right_after_its_start_leaves_no_log() {
+fn a_signal_right_after_the_start_leaves_no_log() {
     let folder = Folder::new();
     let server = folder.path("server.db");
     let db = Db::new(&folder, "a.db");

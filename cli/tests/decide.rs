@@ -1,4 +1,4 @@
-//! Conflicts, refused edits, and why something is not synced, on the command line.
+//! Conflicts, refused edits, and why a document is not synced, on the command line.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -18,7 +18,7 @@ fn sync(db: &Db, server: &Served, resolver: &str) -> Ended {
     db.run("sync", &["--server", &server.url(), "--resolver", resolver])
 }
 
-/// Two replicas that edited one document; the first one has pushed.
+/// Creates two replicas that edited one document; the first one has pushed.
 fn edited_twice(folder: &Folder, server: &Served) -> (Db, Db) {
     let (ann, ben) = (Db::new(folder, "ann.db"), Db::new(folder, "ben.db"));
     ann.put("notes", "n", r#"{"a":1,"b":1}"#);
@@ -31,7 +31,7 @@ fn edited_twice(folder: &Folder, server: &Served) -> (Db, Db) {
 }
 
 #[test]
-fn each_resolver_decides_as_it_says() {
+fn each_resolver_decides_as_documented() {
     for (resolver, ends) in [
         ("lww", json!({"a":1,"b":2})),
         ("server", json!({"a":2,"b":1})),
@@ -94,7 +94,7 @@ fn a_deferred_conflict_is_shown_and_resolved_by_hand() {
 }
 
 #[test]
-fn a_pending_edit_says_since_when() {
+fn a_pending_edit_has_its_time() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("notes", "n", "1");
@@ -109,11 +109,11 @@ fn a_pending_edit_says_since_when() {
 }
 
 #[test]
-fn a_pending_edit_says_what_failed_also_when_nobody_syncs() {
+fn a_pending_edit_has_its_failures_also_when_no_process_syncs() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("notes", "n", "1");
-    // Nobody listens there: the port was free a moment ago.
+    // Nothing listens there: the port was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let server = format!("ws://{free}");
     let before = millis();
@@ -131,13 +131,13 @@ fn a_pending_edit_says_what_failed_also_when_nobody_syncs() {
     }
 }
 
-/// This machine's time in milliseconds.
+/// Returns this machine's time in milliseconds.
 fn millis() -> u64 {
     let now = twotide::backend::environment::Environment::now(&System);
     now.0
 }
 
-/// Takes no secrets.
+/// Rejects secrets.
 #[derive(Debug)]
 struct NoSecrets;
 
@@ -158,7 +158,7 @@ impl Validate for NoSecrets {
     }
 }
 
-/// A server with a rule of its own: where it listens.
+/// Starts a server with a hook that rejects secrets, and returns its address.
 async fn strict() -> String {
     let storage = StorageUrl::memory().open_server().await.unwrap();
     let hooks = Hooks { validate: Arc::new(NoSecrets), ..Hooks::default() };

@@ -1,4 +1,4 @@
-//! Deletes travel, and what is deleted stays deleted unless somebody wrote it again.
+//! Deletes are synced, and a deleted document stays deleted unless it is written again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -7,7 +7,7 @@ mod support;
 use serde_json::json;
 use support::{Db, Folder, Served};
 
-/// A server, and replicas that all have the same two documents.
+/// Starts a server, and replicas that all have the same two documents.
 fn stage<const N: usize>(folder: &Folder) -> (Served, [Db; N]) {
     let server = Served::start(&folder.path("server.db"));
     let replicas: [Db; N] = std::array::from_fn(|n| Db::new(folder, &format!("{n}.db")));
@@ -21,7 +21,7 @@ fn stage<const N: usize>(folder: &Folder) -> (Served, [Db; N]) {
 }
 
 #[test]
-fn a_delete_travels_and_does_not_come_back_from_a_replica_that_was_offline() {
+fn a_deleted_document_does_not_come_back_from_an_offline_replica() {
     let folder = Folder::new();
     let (server, [deleter, online, offline]) = stage(&folder);
     deleter.rm("notes", "gone");
@@ -30,7 +30,7 @@ fn a_delete_travels_and_does_not_come_back_from_a_replica_that_was_offline() {
     online.sync(&server);
     assert_eq!(online.body("notes", "gone"), None);
 
-    // The one that was offline has the document still, and something else to say.
+    // The offline replica still has the document, and an edit of another one.
     assert!(offline.body("notes", "gone").is_some());
     offline.put("notes", "other", r#"{"text":"written offline"}"#);
     let line = offline.sync(&server);
@@ -42,7 +42,8 @@ fn a_delete_travels_and_does_not_come_back_from_a_replica_that_was_offline() {
         assert!(replica.body("notes", "other").is_some());
         replica.reaches(&server);
     }
-    // Two inserts, the delete, and the one that was offline: nobody wrote the document again.
+    // Two inserts, the delete, and the edit of the offline replica: the document was not written
+    // again.
     let scope = server.scope();
     assert_eq!((&scope["documents"], &scope["head"]), (&json!(2), &json!(4)));
 }
@@ -59,8 +60,8 @@ fn an_edit_made_offline_before_the_delete_loses_and_one_made_after_it_wins() {
     let line = earlier.sync(&server);
     assert_eq!(line["conflicts"], 1);
     assert_eq!(earlier.body("notes", "gone"), None);
-    // It is edited offline after it was deleted elsewhere: the edit is the last write, and says so
-    // to everybody.
+    // It is edited offline after it was deleted elsewhere: the edit is the last write, and reaches
+    // every replica.
     later.put("notes", "gone", r#"{"text":"edited after"}"#);
     let line = later.sync(&server);
     assert_eq!(line["conflicts"], 1);
@@ -72,7 +73,7 @@ fn an_edit_made_offline_before_the_delete_loses_and_one_made_after_it_wins() {
 }
 
 #[test]
-fn what_is_made_and_deleted_offline_never_travels() {
+fn a_document_created_and_deleted_offline_is_never_pushed() {
     let folder = Folder::new();
     let (server, [one]) = stage(&folder);
     one.put("notes", "brief", "1");

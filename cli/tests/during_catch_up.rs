@@ -1,5 +1,5 @@
-//! Writes while a replica catches up: catching up and living share one path, so none is lost and
-//! none counts twice.
+//! Writes while a replica catches up: catch-up and live changes share one path, so no write is lost
+//! or applied twice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -13,7 +13,7 @@ const DOCUMENTS: usize = 40_000;
 const EACH: usize = 12;
 
 #[test]
-fn writes_of_anybody_during_a_catch_up_are_neither_lost_nor_applied_twice() {
+fn writes_during_a_catch_up_are_neither_lost_nor_applied_twice() {
     let folder = Folder::new();
     seed::server(&folder.path("server.db"), DOCUMENTS);
     let server = Served::start(&folder.path("server.db"));
@@ -28,8 +28,8 @@ fn writes_of_anybody_during_a_catch_up_are_neither_lost_nor_applied_twice() {
     until("the catch-up has begun", || late.position().filter(|(at, ..)| *at > 0));
 
     for n in 0..EACH {
-        // A new document of each, and an edit of each, near the end and near the beginning of the
-        // log.
+        // Each replica writes a new document and an edit, near the end and near the beginning of
+        // the log.
         late.put("new", &format!("late-{n}"), r#"{"by":"late"}"#);
         other.put("new", &format!("other-{n}"), r#"{"by":"other"}"#);
         let (near, far) = (seed::id(n), seed::id(DOCUMENTS - 1 - n));
@@ -40,7 +40,7 @@ fn writes_of_anybody_during_a_catch_up_are_neither_lost_nor_applied_twice() {
             catching_up = Some((n + 1, at));
         }
     }
-    // And a document that is deleted, which the late replica has had or will have.
+    // And a document is deleted that the late replica has pulled or will pull.
     other.rm("docs", &seed::id(DOCUMENTS / 2));
     let Some((during, at)) = catching_up else { panic!("the catch-up was over before the writes") };
     println!("{during} of {EACH} rounds of writes were made during the catch-up, the last at {at}");

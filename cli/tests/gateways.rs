@@ -1,5 +1,5 @@
-//! What answers on the way to a server: pages of networks that want a sign-in, and ports that speak
-//! something else.
+//! Answers of other programs than the server: sign-in pages of networks, and ports with another
+//! protocol.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -41,7 +41,7 @@ impl Gateway {
     }
 }
 
-/// One request with its body, one answer.
+/// Reads one request with its body, and answers it.
 fn answer(mut client: TcpStream, page: &str) {
     let mut reader = BufReader::new(client.try_clone().unwrap());
     let (mut line, mut length) = (String::new(), 0);
@@ -73,7 +73,7 @@ fn relay(client: &TcpStream, server: SocketAddr) {
 }
 
 #[test]
-fn pages_of_a_network_end_no_live_sync_and_lose_nothing() {
+fn a_sign_in_page_does_not_end_a_live_sync_and_loses_nothing() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     for (n, page) in [
@@ -107,7 +107,7 @@ fn pages_of_a_network_end_no_live_sync_and_lose_nothing() {
 }
 
 #[test]
-fn a_single_sync_behind_such_a_page_ends_and_says_what_answered() {
+fn a_one_shot_sync_behind_a_sign_in_page_ends_with_an_error_about_it() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("notes", "a", "1");
@@ -122,7 +122,7 @@ fn a_single_sync_behind_such_a_page_ends_and_says_what_answered() {
 }
 
 #[test]
-fn an_address_without_tls_of_a_port_with_tls_is_told() {
+fn an_address_without_tls_of_a_port_with_tls_is_an_error_about_it() {
     let folder = Folder::new();
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (folder.arg("certificate.pem"), folder.arg("key.pem"));

@@ -1,5 +1,5 @@
-//! A storage that fails: the server says so, and ends when nothing can come of going on; a live
-//! sync ends, too.
+//! A storage that fails: the server reports it, and ends if it cannot recover; a live sync ends,
+//! too.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -11,11 +11,11 @@ use std::process::Command;
 use serde_json::json;
 use support::{Db, Folder, Process, Served, http_get, program, run_with_input, until};
 
-/// Ends as soon as its storage has failed.
+/// Ends the server as soon as its storage has failed.
 const AT_ONCE: [&str; 2] = ["--failing-for", "0"];
 
-/// The program with a bound of what it may write to one file, in blocks of 512 bytes: as on a full
-/// disk, a write over it is an error.
+/// Starts the program with a limit of the size of a file, in blocks of 512 bytes: a write over it
+/// is an error, as on a full disk.
 fn bounded(blocks: u32, args: &[&str]) -> Process {
     let program = program(args);
     let mut shell = Command::new("sh");
@@ -24,7 +24,7 @@ fn bounded(blocks: u32, args: &[&str]) -> Process {
     Process::start_command(args.join(" "), shell)
 }
 
-/// More documents than fit into the bound.
+/// Writes more documents than fit under the limit.
 fn import(db: &str) {
     let line = |n: u32| format!("{}\n", json!({ "id": n.to_string(), "text": "x".repeat(2_000) }));
     let lines: String = (0..4_000).map(line).collect();
@@ -43,10 +43,10 @@ fn a_server_whose_sled_stopped_ends_with_an_error_and_has_what_it_acknowledged_a
     let served = Served { process, address };
     let db = Db::new(&folder, "a.db");
     import(&db.0);
-    // Whatever becomes of this sync: a part of its pushes is acknowledged.
+    // The result of this sync does not matter: a part of its pushes is acknowledged.
     let mut sync = db.start("sync", &["--server", &served.url(), "--once"]);
     let Served { mut process, .. } = served;
-    // It says so for a while, and ends.
+    // It reports the failure for a while, and then ends.
     until("it says that it fails", || {
         let (code, said) = http_get(address, "/healthz", None);
         assert!(process.is_running());
@@ -111,7 +111,7 @@ fn a_server_over_whose_file_an_older_copy_is_put_ends_with_an_error() {
     until("the server ends", || (!server.process.is_running()).then_some(()));
     server.process.end().fails(&["server.db", "put back from a copy", "the server ends"]);
 
-    // The log is of another state than the file, and nothing was written to either.
+    // The log belongs to another state than the file, and nothing was written to either.
     assert!(std::fs::read(&file).unwrap() == older);
     let args = ["serve", "--listen", "127.0.0.1:0", "--storage", file.to_str().unwrap()];
     support::run(&args).fails(&["move the log away"]);

@@ -22,7 +22,7 @@ use twotide::backend::model::{Body, ReplicaId, Revision, Scope};
 use twotide::server::{Server, ServerOptions};
 use twotide::sqlite::{SqliteConfig, open_server};
 
-/// The recorded history is not part of the repository; it lies beside it.
+/// The recorded history is not part of the repository; it is stored beside it.
 const HISTORY: &str = "../../shared/data/edit-history.jsonl.gz";
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ fn read_history(path: &Path) -> Vec<Line> {
     text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-/// A clock that stands still until a line is replayed.
+/// A clock that only advances when a line is replayed.
 #[derive(Debug)]
 struct Ticking(AtomicU64);
 
@@ -56,7 +56,7 @@ impl Environment for Ticking {
     }
 }
 
-/// What is known of a document while the history is replayed.
+/// The newest state of a document while the history is replayed.
 #[derive(Clone)]
 struct Newest {
     writer: usize,
@@ -71,7 +71,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Everything of its own is at the server.
+    /// Pushes everything that waits.
     async fn push(&self) {
         within(&self.name, "pushes", async {
             if self.online {
@@ -135,12 +135,12 @@ async fn documents_of(replica: &Replica) -> Documents {
     }
 }
 
-/// A real server on a real socket, with the same clock: its address.
+/// Starts a real server on a real socket, with the same clock, and returns its address.
 async fn serve(file: &Path, clock: &Arc<Ticking>) -> (Server, String) {
     let storage = Arc::new(open_server(&SqliteConfig::new(file)).unwrap());
     let environment = Arc::clone(clock) as Arc<dyn Environment>;
     let mut options = ServerOptions::default();
-    // Whoever listens has to be told: the heartbeat, which finds what was not, comes too late for
+    // Listeners must be notified: the heartbeat, which finds missed changes, comes too late for
     // this test.
     options.heartbeat = Duration::from_secs(3_600);
     let server = Server::builder(storage).options(options).environment(environment).build();
@@ -154,7 +154,7 @@ async fn serve(file: &Path, clock: &Arc<Ticking>) -> (Server, String) {
 async fn open(folder: &Folder, n: usize, name: &str, url: &str, clock: &Arc<Ticking>) -> Replica {
     let builder =
         Replica::builder().server(url).environment(Arc::clone(clock) as Arc<dyn Environment>);
-    // Every third lives in a file: the others in memory, which is quicker.
+    // Every third is stored in a file, and the others in memory, which is faster.
     let builder = if n.is_multiple_of(3) {
         builder.sqlite(folder.path(&format!("{name}.db")))
     } else {
@@ -166,7 +166,7 @@ async fn open(folder: &Folder, n: usize, name: &str, url: &str, clock: &Arc<Tick
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recorded_history_of_21_writers_ends_with_its_truth_everywhere() {
+async fn a_recorded_history_of_21_writers_ends_in_its_final_state_on_every_replica() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(HISTORY);
     if !path.exists() {
         println!("skipped: the recorded history is not at {HISTORY}");
@@ -192,7 +192,7 @@ async fn a_recorded_history_of_21_writers_ends_with_its_truth_everywhere() {
                 writers.len() - 1
             }
         };
-        // Somebody finds a network or loses it.
+        // A writer connects or disconnects.
         let turns = chance.below(writers.len() as u64) as usize;
         let turning = &mut writers[turns];
         turning.online = !turning.online;
@@ -202,7 +202,7 @@ async fn a_recorded_history_of_21_writers_ends_with_its_truth_everywhere() {
             turning.replica.stop().await;
             went_offline += 1;
         }
-        // Who writes a document has seen what was written before: that is the recorded order.
+        // A writer of a document has pulled the earlier writes: that is the recorded order.
         for line in commit {
             let key = (line.collection.clone(), line.id.clone());
             let Some(before) = newest.get(&key).filter(|b| b.writer != writer) else { continue };
@@ -215,7 +215,7 @@ async fn a_recorded_history_of_21_writers_ends_with_its_truth_everywhere() {
         let replica = &writers[writer].replica;
         let mut transaction = replica.transaction();
         for line in commit {
-            // The clock ticks once per line.
+            // The clock advances once per line.
             clock.0.fetch_add(1, Ordering::SeqCst);
             let collection = replica.raw(&line.collection).unwrap();
             let key = (line.collection.clone(), line.id.clone());
@@ -241,7 +241,7 @@ async fn a_recorded_history_of_21_writers_ends_with_its_truth_everywhere() {
     }
 
     assert_eq!((lines.len(), writers.len(), truth.len()), (2_700, 21, 133));
-    // Everybody comes online: first what waits goes up, then everything comes down.
+    // All writers go online: first their edits are pushed, then everything is pulled.
     for writer in &writers {
         writer.push().await;
     }
@@ -275,7 +275,7 @@ async fn a_recorded_history_of_21_writers_ends_with_its_truth_everywhere() {
         lines.len(),
         row.head
     );
-    // Every edit was made on what was written before it: none of them was concurrent.
+    // Every edit was made on the earlier writes: none of them was concurrent.
     assert_eq!(conflicts, 0);
     for writer in writers {
         writer.replica.close().await.unwrap();

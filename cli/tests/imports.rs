@@ -1,4 +1,4 @@
-//! What `import` makes of files as other programs write them, and of files that are imported again.
+//! Imports of files that other programs wrote, and of files that are imported again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -36,14 +36,14 @@ fn lines_as_windows_writes_them_are_imported() {
         assert_eq!(import(&db, &INTO_C, text).ok().json(), json!({ "imported": 2 }));
         assert_eq!(db.body("c", "a"), Some(json!({ "id": "a", "v": 1 })));
     }
-    // What was exported, too.
+    // An export with a byte-order mark, too.
     let (one, two) = (Db::new(&folder, "0.db"), Db::new(&folder, "two.db"));
     import(&two, &[], format!("\u{feff}{}", one.export())).ok();
     assert_eq!(two.body("c", "b"), Some(json!({ "id": "b", "v": 2 })));
 }
 
 #[test]
-fn another_encoding_and_a_folder_are_named() {
+fn another_encoding_and_a_folder_are_errors_that_name_them() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     let text = "{\"id\":\"a\"}\n";
@@ -82,7 +82,7 @@ fn a_message_has_one_line_number() {
 }
 
 #[test]
-fn what_importing_again_does_is_told_as_it_is() {
+fn the_effect_of_importing_again_is_reported() {
     let folder = Folder::new();
     let cases = [
         ("{\"id\":\"a\"}\n{\"id\":\"b\"}\nx\n", "over what they are by then", 2),
@@ -101,7 +101,7 @@ fn what_importing_again_does_is_told_as_it_is() {
 }
 
 #[test]
-fn if_absent_leaves_alone_what_is_there() {
+fn if_absent_skips_existing_documents() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     let text = "{\"id\":\"a\",\"v\":1}\n{\"id\":\"b\",\"v\":1}\n{\"id\":\"a\",\"v\":2}\n";
@@ -114,7 +114,7 @@ fn if_absent_leaves_alone_what_is_there() {
     assert_eq!(db.body("c", "b").unwrap()["v"], 1);
     import(&db, &ABSENT, "{\"id\":\"c\"}\n{\"v\":1}\n").fails(&["line 2", "\"id\"", "alone"]);
 
-    // A copy, too.
+    // Existing documents of an export are skipped, too.
     db.put("c", "d", "1");
     let other = Db::new(&folder, "other.db");
     other.put("c", "d", "2");
@@ -124,7 +124,7 @@ fn if_absent_leaves_alone_what_is_there() {
 }
 
 #[test]
-fn what_came_through_a_pipe_is_there_while_the_pipe_stays_open() {
+fn lines_from_a_pipe_are_written_while_it_stays_open() {
     use std::io::Write;
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");

@@ -1,5 +1,5 @@
-//! What `sync --collections` leaves out: told before it leaves the device, and never by a slip of
-//! the pen.
+//! Collections that `sync --collections` leaves out are reported before they leave the device, and
+//! never leave because of a typing error.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -8,7 +8,7 @@ mod support;
 use serde_json::json;
 use support::{Db, Ended, Folder, Served};
 
-/// A replica in sync with documents of three collections.
+/// Starts a server and a replica in sync, with documents of three collections.
 fn stage(folder: &Folder) -> (Served, Db) {
     let server = Served::start(&folder.path("server.db"));
     let db = Db::new(folder, "a.db");
@@ -26,7 +26,7 @@ fn choose(db: &Db, server: &Served, names: &str, more: &[&str]) -> Ended {
 }
 
 #[test]
-fn blanks_around_names_are_none_of_them() {
+fn blanks_around_names_are_ignored() {
     let folder = Folder::new();
     let (server, db) = stage(&folder);
     let ended = choose(&db, &server, " notes, tags ,tasks", &[]);
@@ -41,7 +41,7 @@ fn blanks_around_names_are_none_of_them() {
 }
 
 #[test]
-fn collections_that_leave_are_named() {
+fn collections_that_leave_are_reported() {
     let folder = Folder::new();
     let (server, db) = stage(&folder);
     let ended = choose(&db, &server, "notes", &[]);
@@ -49,7 +49,7 @@ fn collections_that_leave_are_named() {
     assert!(ended.stderr.contains("`tags`, `tasks`"), "{}", ended.stderr);
     assert!(ended.stderr.contains("leave this device"), "{}", ended.stderr);
     assert_eq!(db.export().lines().count(), 1);
-    // Once is enough, and what comes back is no loss.
+    // Repeating the choice, or adding a collection, reports nothing.
     for names in ["notes", "notes,tags"] {
         let ended = choose(&db, &server, names, &[]);
         ended.ok();
@@ -66,12 +66,12 @@ fn a_mistyped_name_removes_nothing() {
         choose(&db, &server, names, &[]).misused(&["of which nothing is here", "--drop"]);
         assert_eq!(db.export().lines().count(), 3);
     }
-    // If it is meant, it is done.
+    // With `--drop` it is done.
     let ended = choose(&db, &server, "notes,taks", &["--drop"]);
     ended.ok();
     assert!(ended.stderr.contains("`tags`, `tasks`"), "{}", ended.stderr);
     assert_eq!(db.export().lines().count(), 1);
-    // What is new to a replica is no slip, as long as nothing leaves.
+    // A collection that is new to a replica is no error, as long as none leaves.
     let other = Db::new(&folder, "other.db");
     let ended = choose(&other, &server, "tags,later", &[]);
     ended.ok();
@@ -79,7 +79,7 @@ fn a_mistyped_name_removes_nothing() {
 }
 
 #[test]
-fn an_edit_that_was_not_synced_does_not_leave_unless_that_is_stated() {
+fn an_unsynced_edit_does_not_leave_without_drop() {
     let folder = Folder::new();
     let (server, db) = stage(&folder);
     db.put("tasks", "mine", "2");
@@ -95,7 +95,7 @@ fn an_edit_that_was_not_synced_does_not_leave_unless_that_is_stated() {
 }
 
 #[test]
-fn edits_that_wait_because_their_collection_is_not_chosen_are_told() {
+fn edits_that_wait_because_their_collection_is_not_chosen_are_reported() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     let db = Db::new(&folder, "a.db");

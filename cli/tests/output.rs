@@ -1,5 +1,5 @@
-//! What the program writes where, and how it ends: with 0 when its reader has read enough, with 1
-//! when something failed, with 2 when it was asked the wrong way.
+//! The output and the exit codes of the program: 0 when its reader has closed the output, 1 when
+//! something failed, 2 for wrong usage.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -20,7 +20,7 @@ fn many(folder: &Folder) -> Db {
 }
 
 #[test]
-fn a_reader_that_has_read_enough_ends_it_well() {
+fn a_closed_output_ends_it_with_success() {
     let folder = Folder::new();
     let db = many(&folder);
     for args in [
@@ -54,7 +54,7 @@ fn standard_error_that_is_closed_changes_nothing() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_was_done_and_cannot_be_printed_is_said_to_be_done() {
+fn a_result_that_cannot_be_printed_is_reported_as_done() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     let line = folder.path("line");
@@ -93,7 +93,7 @@ fn a_log_in_a_file_has_no_colours() {
 }
 
 #[test]
-fn negative_numbers_and_ids_with_a_dash_are_taken_as_they_are() {
+fn negative_numbers_and_ids_with_a_dash_are_accepted() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     for (id, json) in [("x", "-1"), ("-x", "-2.5e3"), ("-1", "\"-\""), ("--y", "1")] {
@@ -103,14 +103,14 @@ fn negative_numbers_and_ids_with_a_dash_are_taken_as_they_are() {
     }
     db.rm("c", "-x");
     assert_eq!(db.body("c", "-x"), None);
-    // Options stay options, and a slip in one is no collection.
+    // Options stay options, and a misspelt option is not read as a collection.
     db.run("rm", &["--erase", "c", "-1"]).ok();
     db.run("rm", &["--erse", "c", "x"]).misused(&["--erse"]);
     assert_eq!(db.body("c", "x"), Some(json!(-1)));
 }
 
 #[test]
-fn what_cannot_be_an_argument_ends_with_two_and_touches_nothing() {
+fn an_invalid_argument_ends_with_code_2_and_changes_nothing() {
     let folder = Folder::new();
     let (db, server) = (Db::new(&folder, "a.db"), ["--server", "ws://127.0.0.1:1"]);
     let long = "x".repeat(600);
@@ -143,14 +143,14 @@ fn what_cannot_be_an_argument_ends_with_two_and_touches_nothing() {
     }
     let resolve = ["conflicts", "resolve", "--db", &db.0, "c", "x", "--with", "{not json"];
     run(&resolve).misused(&["JSON"]);
-    // A file is no argument: what is wrong with it is a failure.
+    // A file is not an argument: an error in it is a failure.
     db.put("c", "x", "1");
     let trust = ["--server", "wss://127.0.0.1:1", "--trust", &db.0];
     db.run("sync", &trust).fails(&["a.db", "certificate"]);
 }
 
 #[test]
-fn no_address_is_shown_with_what_may_be_secret_in_it() {
+fn no_address_is_printed_with_its_secrets() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     for server in ["htp://h?token=hunter2", "htp://ann:hunter2@h", "hunter2@h#hunter2"] {
@@ -161,7 +161,7 @@ fn no_address_is_shown_with_what_may_be_secret_in_it() {
 }
 
 #[test]
-fn why_does_not_call_synced_what_is_not_there() {
+fn why_does_not_report_a_missing_document_as_synced() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     let db = Db::new(&folder, "a.db");
@@ -177,7 +177,7 @@ fn why_does_not_call_synced_what_is_not_there() {
         ended.fails(&["there is no document", says]);
         assert_eq!(ended.stdout, "");
     }
-    // A deletion that waits is something to tell of; one that is synced is not.
+    // A deletion that waits is reported; one that is synced is not.
     db.rm("notes", "milk");
     assert_eq!(db.run("why", &["notes", "milk"]).ok().json()["state"], "pending");
     db.sync(&server);
@@ -185,7 +185,7 @@ fn why_does_not_call_synced_what_is_not_there() {
 }
 
 #[test]
-fn what_failed_is_named_at_once_and_in_the_status() {
+fn a_failure_is_reported_at_once_and_in_the_status() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("c", "x", "1");
@@ -208,7 +208,7 @@ fn what_failed_is_named_at_once_and_in_the_status() {
 }
 
 #[test]
-fn a_demo_is_not_played_over_an_earlier_one() {
+fn a_demo_does_not_overwrite_an_earlier_one() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("kept")).unwrap();
     std::fs::write(folder.path("kept/ben.db"), "of an earlier one").unwrap();
@@ -216,7 +216,7 @@ fn a_demo_is_not_played_over_an_earlier_one() {
     assert_eq!(std::fs::read_dir(folder.path("kept")).unwrap().count(), 1);
 }
 
-/// What a program makes of the lines of `watch` that believes every word.
+/// Applies a line of `watch` to a list, and trusts its operation.
 fn mirror(documents: &mut Vec<String>, line: &Value) {
     let id = line["id"].as_str().unwrap().to_owned();
     let at = documents.iter().position(|d| *d == id);
@@ -230,7 +230,7 @@ fn mirror(documents: &mut Vec<String>, line: &Value) {
 
 #[cfg(unix)]
 #[test]
-fn a_mirror_may_believe_what_watch_says() {
+fn a_mirror_can_apply_the_operations_of_watch() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     let (a, b) = (Db::new(&folder, "a.db"), Db::new(&folder, "b.db"));
@@ -239,13 +239,13 @@ fn a_mirror_may_believe_what_watch_says() {
     a.put("c", "plain", "1");
     a.sync(&server);
     b.sync(&server);
-    // From the beginning everything is new, also what was edited before it came here.
+    // From the beginning every document is new, also if it was edited before the pull.
     let mut documents = Vec::new();
     let first = b.run("watch", &["--after", "0", "--count", "2"]).ok().lines();
     first.iter().for_each(|line| mirror(&mut documents, line));
     assert_eq!(documents, ["edited", "plain"]);
 
-    // From now on: what was deleted and made again while it did not look is an update.
+    // From now on: a document that was deleted and created again between two reads is an update.
     let mut watch = b.start("watch", &[]);
     until("it watches", || watch.stderr().contains("watching").then_some(()));
     watch.pause();
@@ -267,7 +267,7 @@ fn a_mirror_may_believe_what_watch_says() {
     mirror(&mut documents, &line);
     documents.sort();
     assert_eq!(documents, ["edited", "later"]);
-    // Of what no server ever heard of nothing is left.
+    // Nothing is left of a document that was never pushed.
     b.put("c", "brief", "1");
     mirror(&mut documents, &watch.line().unwrap());
     b.rm("c", "brief");

@@ -1,5 +1,5 @@
-//! Several processes on one replica: all read and write, one runs the engine, and everybody hears
-//! of everything.
+//! Several processes on one replica: all read and write, one runs the engine, and all observe every
+//! change.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -8,7 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use support::{Db, Folder, Process, Served, run_with_input, until};
 
-/// Two replicas that are synced live, each by a process.
+/// Two replicas that are synced live, each by a separate process.
 struct Pair {
     server: Served,
     one: Db,
@@ -28,7 +28,7 @@ fn pair(folder: &Folder) -> Pair {
 }
 
 #[test]
-fn what_other_processes_write_travels_at_once_while_sync_runs() {
+fn writes_of_other_processes_are_pushed_at_once_while_sync_runs() {
     let folder = Folder::new();
     let Pair { server, one, two, .. } = &pair(&folder);
     let mut watch = two.start("watch", &[]);
@@ -57,7 +57,7 @@ fn what_other_processes_write_travels_at_once_while_sync_runs() {
 }
 
 #[test]
-fn a_second_sync_is_refused_and_names_who_runs_it_and_after_a_kill_takes_over_at_once() {
+fn a_second_sync_is_refused_with_the_holder_and_takes_over_at_once_after_a_kill() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     let (url, db) = (server.url(), Db::new(&folder, "a.db"));
@@ -72,7 +72,7 @@ fn a_second_sync_is_refused_and_names_who_runs_it_and_after_a_kill_takes_over_at
     let line = db.sync(&server);
     assert_eq!(line["pushed"], 1);
 
-    // One that ends well gives the engine back, too.
+    // A process that ends normally releases the engine, too.
     let mut holder = db.live(&server, &[]);
     holder.line_where("in sync", |l| l["in_sync"] == true);
     #[cfg(unix)]
@@ -132,7 +132,7 @@ fn watch_prints_what_this_and_other_processes_write_as_lines_of_json() {
     assert_eq!((&line["operation"], &line["origin"]), (&json!("insert"), &json!("local")));
     assert_eq!((&line["scope"], &line["id"]), (&json!("default"), &json!("x")));
     assert_eq!((&line["revision"], &line["body"]), (&put["revision"], &json!({ "n": 1 })));
-    // Another scope of the same file is somebody else's business.
+    // Another scope of the same file is not watched.
     db.run("put", &["--scope", "other", "c", "elsewhere", "1"]).ok();
     db.put("c", "x", r#"{"n":2}"#);
     let line = watch.line().unwrap();
@@ -143,7 +143,7 @@ fn watch_prints_what_this_and_other_processes_write_as_lines_of_json() {
     let last = watch.line().unwrap();
     watch.end().ok();
 
-    // Whoever was away asks for what came after the last line it has seen.
+    // A reader that was stopped requests the changes after the last line that it received.
     db.put("c", "z", "4");
     let after = last["local_seq"].to_string();
     let ended = db.run("watch", &["--after", &after, "--count", "1"]);
@@ -177,7 +177,7 @@ fn status_has_its_shape_and_a_replica_in_sync_shows_the_servers_digest() {
     db.sync(&server);
     let scope = server.scope();
     assert_eq!(db.status(), expected(scope["epoch"].clone(), 1, &scope["digest"], 0));
-    // The digest is of what is live, whatever happened on the way.
+    // The digest covers the live documents, whatever happened before.
     db.put("c", "y", "2");
     db.rm("c", "y");
     let shown = db.status()["scopes"][0].clone();
@@ -185,7 +185,7 @@ fn status_has_its_shape_and_a_replica_in_sync_shows_the_servers_digest() {
 }
 
 #[test]
-fn scopes_of_one_file_are_apart() {
+fn scopes_of_one_file_are_separate() {
     let folder = Folder::new();
     let server = Served::start(&folder.path("server.db"));
     let (one, two) = (Db::new(&folder, "one.db"), Db::new(&folder, "two.db"));

@@ -1,4 +1,4 @@
-//! The commands by themselves: what they print, and how they end.
+//! Single commands: their output, and how they end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -45,7 +45,7 @@ fn a_document_is_put_read_listed_and_deleted() {
     assert_eq!(gone, json!({ "collection": "notes", "id": "n1", "deleted": true }));
     db.run("get", &["notes", "n1"]).fails(&["default/notes/n1"]);
     db.run("rm", &["notes", "n1"]).fails(&["n1"]);
-    // What is deleted can still be erased; of what never was there is nothing to erase.
+    // A deleted document can still be erased; one that never existed cannot.
     db.put("notes", "n3", "\"secret words\"");
     let erased = db.run("rm", &["--erase", "notes", "n3"]).ok().json();
     assert_eq!(erased, json!({ "collection": "notes", "id": "n3", "erased": true, "tidy": true }));
@@ -57,7 +57,7 @@ fn a_document_is_put_read_listed_and_deleted() {
 }
 
 #[test]
-fn a_path_means_sqlite_with_and_without_saying_so() {
+fn a_path_means_sqlite_with_and_without_the_scheme() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     db.put("c", "x", "1");
@@ -80,7 +80,7 @@ fn an_export_is_sorted_and_imported_elsewhere_gives_the_same_documents() {
     assert_eq!(ids, expected.map(|(c, i)| (json!(c), json!(i))));
     assert_eq!(keys(&lines[0]), ["body", "collection", "id", "revision"]);
     assert!(exported.stdout.starts_with(r#"{"collection":"a","id":"z","revision":"#));
-    // No line of the output is broken by a body that has line breaks, and numbers stay as they were
+    // A body with line breaks does not break a line of the output, and numbers stay as they were
     // written.
     assert!(exported.stdout.contains("1.50"));
     assert_eq!(one.run("export", &["--collection", "a"]).ok().lines(), lines[..2]);
@@ -90,7 +90,7 @@ fn an_export_is_sorted_and_imported_elsewhere_gives_the_same_documents() {
     let bare = |db: &Db| {
         let mut lines = db.run("export", &[]).ok().lines();
         for line in &mut lines {
-            // A local write has a revision of its own.
+            // A local write has a new revision.
             line.as_object_mut().unwrap().remove("revision");
         }
         lines
@@ -105,7 +105,7 @@ fn an_export_is_sorted_and_imported_elsewhere_gives_the_same_documents() {
 }
 
 #[test]
-fn an_import_takes_ids_from_a_field_and_makes_them_where_there_are_none() {
+fn an_import_reads_ids_from_a_field_and_generates_missing_ones() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     let import = |more: &[&str], input: &str| {
@@ -120,7 +120,7 @@ fn an_import_takes_ids_from_a_field_and_makes_them_where_there_are_none() {
     assert_eq!(db.body("c", "7").unwrap()["v"], 2);
     assert_eq!(import(&[], "{\"v\":1}\n{\"v\":2}\n"), 2);
     assert_eq!(import(&[], ""), 0);
-    // Each line without an id got one of its own, again and again.
+    // Each line without an id gets a new one with every import.
     let lines = db.run("export", &[]).ok().lines();
     let made = lines.iter().filter(|l| l["id"].as_str().unwrap().len() > 9);
     let values: Vec<_> = made.map(|l| l["body"]["v"].clone()).collect();
@@ -128,21 +128,21 @@ fn an_import_takes_ids_from_a_field_and_makes_them_where_there_are_none() {
 }
 
 #[test]
-fn the_demo_ends_with_everybody_equal() {
+fn the_demo_ends_with_all_replicas_equal() {
     let folder = Folder::new();
     let ended = run(&["demo", "--keep", &folder.arg("kept")]);
     let outcome = ended.ok().json();
     assert_eq!((&outcome["equal"], &outcome["replicas"]), (&json!(true), &json!(3)));
     assert!(outcome["documents"].as_u64().unwrap() >= 5_000, "{outcome}");
     assert!(ended.stderr.contains("all four hold the same"), "{}", ended.stderr);
-    // What it kept are replicas like any other.
+    // The files that it kept are normal replicas.
     let (ann, ben) = (Db(folder.arg("kept/ann.db")), Db(folder.arg("kept/ben.db")));
     assert_eq!(ann.export(), ben.export());
     assert_eq!(ann.status()["scopes"][0]["digest"], outcome["digest"]);
 }
 
 #[test]
-fn it_says_what_it_can_do() {
+fn the_help_lists_the_commands() {
     let help = run(&["--help"]);
     help.ok();
     for command in ["serve", "sync", "put", "get", "rm", "ls", "import", "export", "watch"] {
@@ -152,7 +152,7 @@ fn it_says_what_it_can_do() {
 }
 
 #[test]
-fn sums_that_do_not_fit_the_documents_are_found_by_counting() {
+fn wrong_sums_are_found_by_counting() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     for id in ["a", "b", "c"] {

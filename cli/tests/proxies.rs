@@ -1,4 +1,4 @@
-//! Which proxy a sync over HTTP goes through: processes, each with an environment of its own.
+//! The proxy of a sync over HTTP: processes, each with another environment.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use support::{Db, Folder, Process, Served};
 
-/// A proxy that notes the first line of each request, and takes it to one server, whichever it
-/// names.
+/// A proxy that records the first line of each request, and forwards all requests to one server,
+/// whichever they name.
 struct Proxy {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -36,13 +36,13 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// What it was asked since the last look.
+    /// Returns the requests since the last call.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
 
-/// One request to a connection, as simple proxies do.
+/// Handles one request per connection, as simple proxies do.
 fn relay(mut client: TcpStream, server: SocketAddr, note: &Mutex<Vec<String>>) {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -65,7 +65,7 @@ fn relay(mut client: TcpStream, server: SocketAddr, note: &Mutex<Vec<String>>) {
     let _ = std::io::copy(&mut up, &mut client);
 }
 
-/// A sync that has to end well, in an environment.
+/// Runs a sync with these environment variables, which must succeed.
 fn sync(db: &Db, server: &str, more: &[&str], environment: &[(&str, &str)]) {
     let mut args = vec!["sync", "--db", &db.0, "--server", server];
     args.extend(more);
@@ -89,10 +89,10 @@ fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
     assert_eq!(proxy.asked()[0], "POST http://sync.invalid/v1/hello HTTP/1.1");
     sync(&db, elsewhere, &[], &[("http_proxy", &by), ("NO_PROXY", "other.invalid")]);
     assert!(!proxy.asked().is_empty());
-    // Servers on this machine, whatever the environment says.
+    // No proxy to servers on this machine, whatever the environment contains.
     sync(&db, &here, &[], &[("HTTP_PROXY", &by), ("ALL_PROXY", &by)]);
     sync(&db, &format!("http://localhost:{port}"), &[], &[("HTTP_PROXY", &by)]);
-    // And one that is reached there, but by an address that does not say so.
+    // A proxy to a server on this machine whose address does not show that.
     let (any, through) = (format!("http://0.0.0.0:{port}"), [("HTTP_PROXY", by.as_str())]);
     assert_eq!(proxy.asked(), Vec::<String>::new());
     sync(&db, &any, &[], &through);
@@ -100,7 +100,7 @@ fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
     sync(&db, &any, &[], &[through[0], ("NO_PROXY", "0.0.0.0")]);
     sync(&db, &any, &["--proxy", "none"], &through);
     assert_eq!(proxy.asked(), Vec::<String>::new());
-    // One that cannot be used is not gone around.
+    // An unusable proxy is an error, and not bypassed.
     for unusable in ["http://", "socks5://secret@127.0.0.1:1"] {
         let args = ["sync", "--db", &db.0, "--server", &any];
         let with = [("HTTP_PROXY", unusable)];
@@ -112,7 +112,7 @@ fn the_proxy_of_the_environment_is_used_but_not_to_this_machine() {
 }
 
 #[test]
-fn a_proxy_that_is_named_is_used_for_everything() {
+fn a_proxy_given_as_an_option_is_used_for_everything() {
     let folder = Folder::new();
     let named = ["--allow-host", "sync.invalid"];
     let server = Served::start_at(&folder.path("server.db"), "127.0.0.1:0", &named);

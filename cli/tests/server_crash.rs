@@ -16,8 +16,8 @@ use twotide::Replica;
 use twotide::backend::model::Body;
 use twotide::prelude::{Operation, Origin};
 
-/// How often the server is killed: 20 times as often as `TWOTIDE_TEST_KILLS_TIMES` says, which is 1
-/// usually.
+/// Returns how often the server is killed: 20 times the variable `TWOTIDE_TEST_KILLS_TIMES`, which
+/// is 1 by default.
 fn rounds() -> u64 {
     20 * std::env::var("TWOTIDE_TEST_KILLS_TIMES").map_or(1, |times| times.parse::<u64>().unwrap())
 }
@@ -43,8 +43,7 @@ async fn write(replica: &Replica, name: usize, written: &AtomicU64, stop: &Atomi
         log.insert_with_id(&format!("{name}-{n:06}"), &body).await.unwrap();
         counters.put(&format!("of-{name}"), &body).await.unwrap();
         written.store(n + 1, Ordering::Relaxed);
-        // The replicas share two cores with everything else: a breath keeps the outbox in
-        // proportion.
+        // The replicas share two cores with everything else: a short pause keeps the outbox small.
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     replica.close().await.unwrap();
@@ -114,7 +113,7 @@ impl Onlooker {
 }
 
 #[test]
-fn a_server_killed_at_random_points_loses_nothing_and_makes_nothing_twice() {
+fn a_server_killed_at_random_points_loses_nothing_and_applies_nothing_twice() {
     let mut chance = Chance::new("server_crash", 20_261_121);
     let folder = Folder::new();
     let file = folder.path("server.db");
@@ -127,8 +126,8 @@ fn a_server_killed_at_random_points_loses_nothing_and_makes_nothing_twice() {
 
     let mut puts = 0;
     for round in 0..rounds() {
-        // A point that follows from the seed as far as anything can with several processes: after
-        // that many writes, that long after the last of them.
+        // A point that follows from the seed as far as possible with several processes: after that
+        // many writes, that long after the last of them.
         let (writes, micros) = (10 + chance.below(80), chance.below(20_000));
         let goal = all_written(&writers) + writes;
         until("the replicas write", || (all_written(&writers) >= goal).then_some(()));
@@ -136,7 +135,7 @@ fn a_server_killed_at_random_points_loses_nothing_and_makes_nothing_twice() {
         server.process.kill();
         let head = all_written(&writers);
         println!("round {round}: killed after {head} writes and {micros} microseconds");
-        // Everybody goes on writing without a server, and so does another process.
+        // All writers continue without a server, and another process writes, too.
         let by = &writers[chance.below(REPLICAS as u64) as usize];
         by.db.put("log", &format!("put-{round}"), r#"{"by":"put"}"#);
         puts += 1;

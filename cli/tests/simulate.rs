@@ -1,4 +1,4 @@
-//! `simulate` as its user runs it.
+//! The command `simulate`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use support::{Folder, run};
 
 #[test]
-fn a_sound_run_says_so_and_says_what_it_did() {
+fn a_sound_run_reports_success_and_its_counts() {
     let args = ["simulate", "--seeds", "0..2", "--clients", "3", "--hours", "0.01"];
     let ended = run(&args);
     let line = ended.ok().json();
@@ -21,7 +21,7 @@ fn a_sound_run_says_so_and_says_what_it_did() {
 }
 
 #[test]
-fn faults_that_never_met_a_client_in_some_phase_fail_a_run_that_is_to_cover_them() {
+fn a_run_with_cover_fails_if_a_fault_did_not_occur_in_some_phase() {
     let short = ["simulate", "--seeds", "0..1", "--hours", "0.001", "--faults", "wipe,clone"];
     run(&short).ok();
     let ended = run(&[&short[..], &["--cover"]].concat());
@@ -41,7 +41,7 @@ fn a_plan_is_replayed_from_its_file_and_shown_as_a_page() {
 }
 
 #[test]
-fn what_cannot_be_simulated_is_refused_with_a_reason() {
+fn invalid_arguments_are_refused_with_a_reason() {
     run(&["simulate", "--seeds", "5..5"]).misused(&["there is no seed in 5..5"]);
     run(&["simulate", "--faults", "flood"]).misused(&["there is no fault \"flood\"", "loss"]);
     run(&["simulate", "--hours", "0"]).misused(&["at least a second"]);

@@ -1,4 +1,4 @@
-//! Tokens: the files that hold them, and what becomes of them when they are replaced.
+//! Tokens: the files that hold them, and their replacement.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -20,7 +20,7 @@ fn write(folder: &Folder, name: &str, bytes: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn a_token_file_without_tokens_is_refused_at_both_ends() {
+fn a_token_file_without_tokens_is_refused_by_server_and_client() {
     let folder = Folder::new();
     let db = Db::new(&folder, "a.db");
     for nothing in ["", "\n\n", " \t \r\n", "# ann=secret\n", "\u{feff}", "\u{feff}\n# none yet\n"]
@@ -41,7 +41,7 @@ fn a_token_file_without_tokens_is_refused_at_both_ends() {
 }
 
 #[test]
-fn comments_blank_lines_and_a_byte_order_mark_are_no_tokens() {
+fn comments_blank_lines_and_a_byte_order_mark_are_ignored() {
     let folder = Folder::new();
     let text = "\u{feff}# tokens of the team\r\n\r\n  ann=secret\r\n\t# ben=hush\r\n";
     let tokens = write(&folder, "tokens", text);
@@ -57,7 +57,7 @@ fn comments_blank_lines_and_a_byte_order_mark_are_no_tokens() {
 }
 
 #[test]
-fn a_line_that_is_no_token_is_named_and_not_shown() {
+fn an_invalid_token_line_is_named_and_not_printed() {
     let folder = Folder::new();
     for (line, says) in [
         ("hunter2", "NAME=SECRET"),
@@ -90,7 +90,7 @@ fn a_line_that_is_no_token_is_named_and_not_shown() {
 }
 
 #[test]
-fn two_secrets_of_one_name_are_both_good_over_every_transport() {
+fn two_secrets_of_one_name_are_both_accepted_over_every_transport() {
     let folder = Folder::new();
     let tokens = write(&folder, "tokens", "ann=old\nann=new!~\"'=\n");
     let server = Served::start_at(Path::new("memory:"), "127.0.0.1:0", &["--token-file", &tokens]);
@@ -123,7 +123,7 @@ fn a_live_sync_reads_its_token_file_again() {
     server.process.end().ok();
     live.line_where("offline", |l| l["status"] == "offline");
 
-    // A file that is about to be written ends nothing.
+    // A file that is being written does not end the sync.
     write(&folder, "token", "");
     write(&folder, "tokens", "ann=new\n");
     let server = Served::start_at(&storage, &address, &with);
@@ -136,7 +136,7 @@ fn a_live_sync_reads_its_token_file_again() {
     until("it is pushed", || (db.status()["outbox"]["pending"] == 0).then_some(()));
     assert!(live.is_running());
 
-    // One that stays refused ends it, and the file is named.
+    // A token that stays refused ends it with an error that names the file.
     write(&folder, "tokens", "ann=newer\n");
     server.process.terminate();
     server.process.end().ok();

@@ -24,12 +24,12 @@ use resolving::Resolving;
 
 /// Opens a [`Replica`]: created by [`Replica::builder`].
 ///
-/// It is a [`ReplicaConfig`] and what cannot be expressed as data: the defaults of all options are
-/// documented there.
+/// It is a [`ReplicaConfig`] and the options that cannot be expressed as data. The defaults of all
+/// options are documented there.
 #[must_use = "nothing is opened before `open`"]
 pub struct ReplicaBuilder {
     config: ReplicaConfig,
-    /// By option, text that is not one of its values: `open` returns the error.
+    /// The error of each option whose text is invalid; `open` returns it.
     bad: BTreeMap<&'static str, Error>,
     storage: Option<Arc<dyn Storage>>,
     #[cfg(feature = "sqlite")]
@@ -87,8 +87,8 @@ impl ReplicaBuilder {
     }
 
     /// Sets all options from this config; later calls override them. A storage and a transport that
-    /// were set before stay if the config names none, and so do resolvers of
-    /// [one collection](Self::resolver_for); the resolver of all others is the config's.
+    /// were set before stay if the config names none, and so do resolvers of [one
+    /// collection](Self::resolver_for). The config's resolver is used for all other collections.
     pub fn config(mut self, config: ReplicaConfig) -> Self {
         if config.storage.is_some() {
             self.forget_storage();
@@ -146,7 +146,7 @@ impl ReplicaBuilder {
         builder
     }
 
-    /// The option that names a storage next decides.
+    /// Discards the storage that was set, so that a later option decides.
     fn forget_storage(&mut self) {
         self.storage = None;
         #[cfg(feature = "sqlite")]
@@ -201,8 +201,8 @@ impl ReplicaBuilder {
     /// holds documents of collections that are synced or of others, not both.
     ///
     /// The choice takes effect with the next sync. A collection that is added is pulled from its
-    /// beginning, beside the others; from some to all, everything is. One that is left out is
-    /// removed from this device, and edits that were not synced go to the
+    /// beginning; after a change from some collections to all, everything is pulled again. One that
+    /// is left out is removed from this device, and edits that were not synced go to the
     /// [quarantine](Replica::quarantine), from where [`retry`](crate::Quarantine::retry) writes
     /// them again. Documents that are removed here are not deleted elsewhere.
     ///
@@ -229,11 +229,11 @@ impl ReplicaBuilder {
     ///
     /// A transaction holds documents of local-only collections or of synced ones, not both.
     ///
-    /// The declaration is kept in the storage: without this call it stays as it was.
-    /// [`open`](Self::open) refuses another one as long as it would change the meaning of existing
-    /// documents: synced documents or edits in a collection that becomes local-only, and local
-    /// documents in one that does not stay so. So nothing that was meant for this device is sent,
-    /// and nothing is lost. [`open`](Self::open) returns the error for an invalid name, too.
+    /// The declaration is stored: without this call it stays as it was. [`open`](Self::open)
+    /// returns an error for a declaration that would change the meaning of existing documents:
+    /// synced documents or edits in a collection that becomes local-only, and local documents in
+    /// one that does not stay so. So nothing that was meant for this device is sent, and nothing is
+    /// lost. [`open`](Self::open) returns the error for an invalid name, too.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -254,10 +254,10 @@ impl ReplicaBuilder {
         self
     }
 
-    /// Sets the collections that the app uses, beside those that were named as
+    /// Sets the collections that the app uses, in addition to those that were named as
     /// [synced](Self::collections) or [local-only](Self::local_only). Any other name is then
-    /// refused when a collection is opened, so that a misspelt name does not become a collection of
-    /// its own. By default every name is allowed.
+    /// refused when a collection is opened, so that a misspelt name does not create a new
+    /// collection. By default every name is allowed.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -279,16 +279,16 @@ impl ReplicaBuilder {
 
     /// Declares the version of a collection's type, for a type that has changed over time.
     ///
-    /// Documents carry it in the field `_version`, and those of an older one (0 if they carry none)
+    /// Documents carry it in the field `_version`. Those of an older version (0 if they carry none)
     /// are upgraded whenever they are read, by any handle and from any source: the file, the
     /// replica's outbox, other replicas. They are stored in the new version when the app writes
-    /// them the next time. The closure gets the old version and the body, and returns a body of the
-    /// current version.
+    /// them the next time. The closure receives the old version and the body, and returns a body of
+    /// the current version.
     ///
-    /// Values have to be JSON objects. A document of a newer version is `Incompatible`.
-    /// [`Replica::raw`] reads and writes bodies as stored. Resolvers and the conflict inbox get
-    /// bodies as stored, too, which [`Collection::decode`](crate::Collection::decode) reads and
-    /// [`encode`](crate::Collection::encode) makes.
+    /// Values must be JSON objects. A document of a newer version is `Incompatible`.
+    /// [`Replica::raw`] reads and writes bodies as stored. Resolvers and the conflict inbox also
+    /// receive bodies as stored; [`Collection::decode`](crate::Collection::decode) reads them and
+    /// [`encode`](crate::Collection::encode) makes them.
     ///
     /// [`open`](Self::open) returns the error for an invalid name.
     ///
@@ -345,7 +345,7 @@ impl ReplicaBuilder {
     }
 
     /// Sets whether data whose access was revoked stays on this device. If not, and the server's
-    /// greeting reports that a scope may not be seen, the data that was pulled of it is removed,
+    /// greeting reports that a scope may not be read, the data that was pulled of it is removed,
     /// edits that were not synced go to the quarantine, and
     /// [`Event::ScopeGone`](sync_core::engine::Event::ScopeGone) reports it. Set it where one
     /// device is shared by several tokens with different access. Not by default.

@@ -83,7 +83,7 @@ impl ReplicaBuilder {
         };
         let made = made.await;
         if made.is_err() && !is_given {
-            // Nothing has a handle of it. The earlier error is the one to return.
+            // No handle of it exists. The earlier error is the one to return.
             let _ = opened.close().await;
         }
         made

@@ -13,14 +13,14 @@ use crate::Strategy;
 /// The options about resolvers, set in any order.
 #[derive(Debug, Default)]
 pub(super) struct Resolving {
-    /// The resolver of every collection that has no own one; the config names one otherwise.
+    /// The resolver of every collection without one; if not set, the config's.
     default: Option<Arc<dyn ConflictResolver>>,
     by_collection: BTreeMap<Collection, Arc<dyn ConflictResolver>>,
     on: BTreeMap<Collection, ResolveOn>,
 }
 
 impl Resolving {
-    /// The next option that names a strategy decides.
+    /// Discards the default, so that the next option that names a strategy decides.
     pub(super) fn forget_default(&mut self) {
         self.default = None;
     }
@@ -84,7 +84,7 @@ impl ReplicaBuilder {
 
     /// Sets where the conflicts of one collection are resolved. On the replica by default.
     ///
-    /// For [`ResolveOn::Server`] the server has to name the same resolver for the collection, in
+    /// For [`ResolveOn::Server`] the server must configure the same resolver for the collection, in
     /// its [`Hooks`](crate::server::Hooks). [`open`](Self::open) returns the error for an invalid
     /// name.
     ///
@@ -104,7 +104,7 @@ impl ReplicaBuilder {
         self
     }
 
-    /// The value, or none if it is an error, which [`open`](Self::open) returns.
+    /// Returns the value, or records the error, which [`open`](Self::open) returns.
     pub(super) fn checked<T>(&mut self, option: &'static str, value: Result<T>) -> Option<T> {
         value.map_err(|error| self.bad.insert(option, error)).ok()
     }

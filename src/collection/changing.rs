@@ -1,4 +1,4 @@
-//! Writes that depend on what was read.
+//! Writes that depend on the state that was read.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use crate::Document;
 impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// Replaces a document if it is still at the revision that was read. The storage compares and
     /// writes in one transaction: no write of another handle, of another process or of the sync
-    /// comes in between.
+    /// happens in between.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -21,7 +21,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// let notes = replica.collection("notes")?;
     /// let read = notes.insert_with_id("n", &"buy milk".to_owned()).await?;
     /// let newer = notes.replace_if(&read, &"buy oat milk".to_owned()).await?;
-    /// // The first revision is not there any more.
+    /// // The first revision is not current any more.
     /// let error = notes.replace_if(&read, &"buy tea".to_owned()).await.unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Superseded);
     /// assert_eq!(notes.get("n").await?.unwrap().revision(), newer.revision());
@@ -38,7 +38,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 
     /// Reads a document, changes its value, and writes it, with no other write of the document in
-    /// between. If there is one, the closure is called again, with the newer value: it must do
+    /// between. After another write the closure is called again, with the newer value: it must do
     /// nothing but change the value. Each repetition means that another write succeeded.
     ///
     /// ```

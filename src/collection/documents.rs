@@ -19,11 +19,11 @@ use sync_core::storage::Storage;
 use super::Collection;
 use crate::Document;
 
-/// The most that one read gives, and one transaction of [`Collection::insert_many`] writes.
+/// The limits of one read, and of one transaction of [`Collection::insert_many`].
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
 const CHUNK: Limits = Limits { documents: 256, bytes: 64 << 10 };
 
-/// All documents of a collection: made by [`Collection::documents`].
+/// All documents of a collection: created by [`Collection::documents`].
 pub struct Documents<T>(BoxStream<'static, Result<Document<T>>>);
 
 impl<T> fmt::Debug for Documents<T> {
@@ -33,7 +33,7 @@ impl<T> fmt::Debug for Documents<T> {
 }
 
 impl<T> Documents<T> {
-    /// The next document; none after the last one. Dropping the future loses nothing.
+    /// Returns the next document; none after the last one. Dropping the future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
@@ -102,8 +102,8 @@ impl Walk {
 }
 
 impl<T> Collection<T> {
-    /// Counts the documents; deleted ones do not count. It reads the whole collection, a page of at
-    /// most 256 documents and 1 MiB at a time.
+    /// Returns the number of documents; deleted ones do not count. It reads the whole collection, a
+    /// page of at most 256 documents and 1 MiB at a time.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -130,9 +130,9 @@ impl<T> Collection<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Collection<T> {
-    /// All documents, in order of their ids, as a [`Stream`]. It holds a page of at most 256
-    /// documents and 1 MiB, or one larger document. A document that is written while the stream is
-    /// read is yielded in the state in which its page was read, at most once.
+    /// Returns all documents, in order of their ids, as a [`Stream`]. It holds a page of at most
+    /// 256 documents and 1 MiB, or one larger document. A document that is written while the stream
+    /// is read is yielded in the state in which its page was read, at most once.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -155,7 +155,7 @@ impl<T: DeserializeOwned + Send + 'static> Collection<T> {
             let versions = versions.clone();
             async move {
                 let next = match walk.next().await {
-                    // The storage gives live documents only.
+                    // The storage returns live documents only.
                     Ok(Some(stored)) => Document::of(&stored, versions.as_ref()).transpose()?,
                     Ok(None) => return None,
                     Err(error) => Err(error),
@@ -168,8 +168,8 @@ impl<T: DeserializeOwned + Send + 'static> Collection<T> {
 }
 
 impl<T: DeserializeOwned> Collection<T> {
-    /// Reads documents by their ids: one result for each id, in their order, and none for a
-    /// document that does not exist. An id may occur twice. Ids are looked up 256 at a time; all
+    /// Reads documents by their ids. Returns one result for each id, in their order, and `None` for
+    /// a document that does not exist. An id may occur twice. Ids are looked up 256 at a time; all
     /// documents that are found are in memory together.
     ///
     /// ```
@@ -206,10 +206,10 @@ impl<T: DeserializeOwned> Collection<T> {
 }
 
 impl<T: Serialize> Collection<T> {
-    /// Makes many documents under fresh ids, which are returned in the order of the values. Each
-    /// transaction has at most 256 documents and 64 KiB, or one larger document, and fewer where
-    /// the server takes less at once: for documents that belong together there is
-    /// [`Replica::transaction`](crate::Replica::transaction).
+    /// Inserts many documents under new ids, which are returned in the order of the values. Each
+    /// transaction has at most 256 documents and 64 KiB, or one larger document, and fewer if the
+    /// server accepts less at once. Use [`Replica::transaction`](crate::Replica::transaction) for
+    /// documents that belong together.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -252,7 +252,7 @@ impl<T: Serialize> Collection<T> {
         self.write_of(id, WriteOperation::Insert(self.encode(value)?))
     }
 
-    /// Writes a chunk, in halves if it is over the limits: the server may take less at once.
+    /// Writes a chunk, in halves if it is over the limits: the server may accept less at once.
     async fn insert_chunk(&self, chunk: Vec<LocalWrite>, ids: &mut Vec<String>) -> Result<()> {
         let mut left = vec![chunk];
         while let Some(mut writes) = left.pop() {

@@ -65,13 +65,13 @@ impl<T> Collection<T> {
         self.versions.as_ref()
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// The scope in which its documents live: the replica's, or [`Scope::local`] if it is
+    /// Returns the scope in which its documents live: the replica's, or [`Scope::local`] if it is
     /// local-only.
     #[must_use]
     pub fn scope(&self) -> &Scope {
@@ -117,7 +117,7 @@ impl<T: Serialize> Collection<T> {
 
 impl<T: DeserializeOwned> Collection<T> {
     /// Reads a body of this collection, upgraded if there are
-    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app was given elsewhere,
+    /// [versions](crate::ReplicaBuilder::versioned). For bodies that an app received elsewhere,
     /// such as those of a [`WaitingConflict`](crate::WaitingConflict).
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl<T: DeserializeOwned> Collection<T> {
         }
     }
 
-    /// The document of a change; none if it was deleted.
+    /// Returns the document of a change; none if it was deleted.
     ///
     /// # Errors
     /// `InvalidInput` if it is not of type `T`, or belongs to another collection; `Incompatible` if
@@ -145,7 +145,7 @@ impl<T: DeserializeOwned> Collection<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<T> {
-    /// Makes a document under a fresh time-ordered id.
+    /// Inserts a document under a new time-ordered id.
     ///
     /// # Errors
     /// `InvalidInput` if the value has no JSON form or is over the limit; else as the storage.
@@ -154,7 +154,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.insert_with_id(id.as_str(), value).await
     }
 
-    /// Makes a document under an id of your own.
+    /// Inserts a document under a given id.
     ///
     /// # Errors
     /// `AlreadyExists` if there is one; `InvalidInput` for a bad id, or a value that has no JSON
@@ -171,7 +171,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         self.write(id, WriteOperation::Update(self.encode(value)?)).await
     }
 
-    /// Makes or replaces a document.
+    /// Inserts or replaces a document.
     ///
     /// # Errors
     /// As [`Self::insert_with_id`], but for `AlreadyExists`.
@@ -208,18 +208,18 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     ///
     /// When it returns, no part of this replica returns the document's body any more: reads,
     /// conflicts, refused edits, edits that wait or are in flight. The erasure syncs like an edit.
-    /// The server then keeps nothing but an erased tombstone, which is purged like others, and so
-    /// does every replica that receives it. Edits that were made without knowledge of it are
+    /// The server and every replica that receives it then keep nothing but an erased tombstone,
+    /// which is purged like others. Edits that were made without knowledge of the erasure are
     /// discarded, and no resolver is called: the replica that made one reports
-    /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). Writing under the same id
-    /// afterwards makes a new document.
+    /// [`SyncEvent::EditErased`](crate::SyncEvent::EditErased). A later write under the same id
+    /// creates a new document.
     ///
     /// After [`Replica::purge_erased`] or [`Replica::close`] the bytes are gone from the storage's
     /// files, if the storage supports that. If the server refuses the erasure, it goes to the
     /// quarantine, and the document is pulled again.
     ///
-    /// A document of a [local-only](crate::ReplicaBuilder::local_only) collection is removed, and
-    /// its bytes likewise.
+    /// A document of a [local-only](crate::ReplicaBuilder::local_only) collection and its bytes are
+    /// removed.
     ///
     /// ```
     /// # use twotide::prelude::*;

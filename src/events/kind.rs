@@ -1,9 +1,9 @@
-//! The kinds of events, with the words for them.
+//! The kinds of events, with their names.
 
 #[cfg(doc)]
 use super::SyncEvent;
 
-/// Declares the kinds of events with the words for them.
+/// Declares the kinds of events with their names.
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $kind:ident = $word:literal,)+) => {
         /// The kinds of [`SyncEvent`]s.
@@ -17,7 +17,7 @@ macro_rules! kinds {
             /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// The word for it, such as `catch_up_started`.
+            /// Returns its name, such as `catch_up_started`.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {

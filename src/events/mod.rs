@@ -1,4 +1,4 @@
-//! What happens to the sync, as events.
+//! Events of the sync.
 
 mod kind;
 mod queue;
@@ -17,13 +17,13 @@ pub use stream::{EventFilter, EventStream};
 #[cfg(doc)]
 use crate::Replica;
 
-/// Something that happened to the sync of a replica, or that the sync did to a document.
+/// An event of a replica's sync: about the sync as a whole, or about a document that it changed.
 ///
 /// Events carry no bodies: they name the document to read. The app's own writes on this replica are
 /// not among them. An app that needs every document in its newest state uses a
 /// [watch](crate::Collection::watch_all), which never lags.
 ///
-/// Serialized, an event is the name of its [kind](Self::kind) and what belongs to it:
+/// Serialized, an event is the name of its [kind](Self::kind) and its content:
 /// `{"event":"catch_up_done","detail":"default"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", content = "detail", rename_all = "snake_case")]
@@ -89,7 +89,7 @@ pub enum SyncEvent {
         /// The revision of the new state; none if nothing is left of the document.
         revision: Option<Revision>,
     },
-    /// A conflict was found, and the resolver ended it.
+    /// A conflict was found, and the resolver resolved it.
     ConflictResolved {
         /// The document.
         key: DocumentKey,
@@ -98,8 +98,8 @@ pub enum SyncEvent {
     },
     /// A conflict was found, and waits for the app: see [`Replica::conflicts`].
     ConflictDeferred(DocumentKey),
-    /// A document was erased, and with it an edit that was made here without knowledge of the
-    /// erasure, and was not synced or was refused before. See
+    /// A document was erased together with an edit that this replica made without knowledge of the
+    /// erasure, and that was not synced or was refused before. See
     /// [`Collection::erase`](crate::Collection::erase).
     EditErased(DocumentKey),
     /// The server refused an edit permanently: it is in the [quarantine](Replica::quarantine).
@@ -125,18 +125,18 @@ pub enum SyncEvent {
         /// The reason.
         why: ErrorKind,
     },
-    /// The scope may not be seen any more, and has left this device. Edits that were not synced are
-    /// in the quarantine.
+    /// The scope may not be read any more, and was removed from this device. Edits that were not
+    /// synced are in the quarantine.
     ScopeGone(Scope),
     /// Everything is pushed and pulled.
     InSync,
     /// This many events that the filter accepts were dropped here, because they were read too
-    /// slowly. No filter holds this back.
+    /// slowly. Every filter lets it through.
     Lagged(u64),
 }
 
 impl SyncEvent {
-    /// The kind of the event.
+    /// Returns the kind of the event.
     #[must_use]
     pub fn kind(&self) -> EventKind {
         match self {
@@ -165,7 +165,7 @@ impl SyncEvent {
         }
     }
 
-    /// The document that it is about; none if it is about the sync as a whole.
+    /// Returns the document that it is about; none if it is about the sync as a whole.
     #[must_use]
     pub fn document(&self) -> Option<&DocumentKey> {
         match self {

@@ -1,4 +1,4 @@
-//! The events that wait for one stream: a bounded number, of which the oldest go first.
+//! A bounded queue of the events that wait for one stream. When it is full, the oldest is dropped.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,24 +9,24 @@ use super::SyncEvent;
 #[derive(Debug, Default)]
 struct Waiting {
     events: VecDeque<SyncEvent>,
-    /// How many were dropped since the reader learnt of it.
+    /// How many were dropped since the reader was last notified.
     missed: u64,
     ended: bool,
     reader: Option<Waker>,
 }
 
-/// The end of a queue that events are put into. Dropping it ends the stream.
+/// The sending end of a queue. Dropping it ends the stream.
 #[derive(Debug)]
 pub(crate) struct EventSender {
     waiting: Arc<Mutex<Waiting>>,
     bound: usize,
 }
 
-/// The end of a queue that a stream reads.
+/// The receiving end of a queue, which a stream reads.
 #[derive(Debug)]
 pub(super) struct EventReceiver(Arc<Mutex<Waiting>>);
 
-/// A queue of at most `bound` events.
+/// Creates a queue of at most `bound` events.
 pub(super) fn queue(bound: usize) -> (EventSender, EventReceiver) {
     let waiting = Arc::default();
     (EventSender { waiting: Arc::clone(&waiting), bound }, EventReceiver(waiting))
@@ -37,7 +37,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 }
 
 impl EventSender {
-    /// Whether a stream reads the queue.
+    /// Returns whether a stream reads the queue.
     pub(crate) fn is_read(&self) -> bool {
         Arc::strong_count(&self.waiting) > 1
     }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_go_and_are_counted_once() {
+    async fn the_oldest_events_are_dropped_and_counted_once() {
         let (sender, mut receiver) = queue(2);
         for failures in 1..=5 {
             sender.send(SyncEvent::Failing(failures));

@@ -21,21 +21,21 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    /// All events.
+    /// Returns a filter that accepts all events.
     #[must_use]
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only events of these kinds; replaces kinds that were given before.
+    /// Accepts only events of these kinds; replaces kinds that were set before.
     #[must_use]
     pub fn kinds(mut self, kinds: impl IntoIterator<Item = EventKind>) -> Self {
         self.kinds = Some(kinds.into_iter().collect());
         self
     }
 
-    /// Yields events about documents only for this collection, and others that are named so. Events
-    /// about the sync as a whole are not affected.
+    /// Accepts events about documents only of this collection; further calls add collections.
+    /// Events about the sync as a whole are not affected.
     ///
     /// # Errors
     /// `InvalidInput` for a bad name.
@@ -57,10 +57,10 @@ impl EventFilter {
     }
 }
 
-/// The events of the sync from the call on: made by [`Replica::event_stream`].
+/// The events of the sync from the call on: created by [`Replica::event_stream`].
 ///
-/// A [`Stream`], which ends when the replica is closed. None of its items is an error today; they
-/// are `Result`s as those of every other stream of a replica, so that an app can merge them.
+/// A [`Stream`], which ends when the replica is closed. None of its items is an error today. They
+/// are `Result`s as in every other stream of a replica, so that an app can merge them.
 ///
 /// At most 1,024 events wait in it, or 4,096 if it accepts
 /// [`ChangeApplied`](SyncEvent::ChangeApplied). When more arrive, the oldest are dropped, and
@@ -79,15 +79,15 @@ impl EventStream {
         (sender, Self(receiver))
     }
 
-    /// The next event; none when the replica was closed and everything was given. Dropping the
-    /// future loses nothing.
+    /// Returns the next event; none when the replica was closed and every event was yielded.
+    /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<SyncEvent>> {
         poll_fn(|cx| self.0.poll_next(cx)).await.map(Ok)
     }
 
-    /// The next event that is already available. None also means that the replica was closed:
-    /// [`next`](Self::next) distinguishes the two. For synchronous code, such as a user interface
-    /// that polls once per frame.
+    /// Returns the next event that is already available. None also means that the replica was
+    /// closed: [`next`](Self::next) distinguishes the two. For synchronous code, such as a user
+    /// interface that polls once per frame.
     pub fn next_ready(&mut self) -> Option<SyncEvent> {
         self.0.next_ready()
     }
@@ -105,8 +105,8 @@ impl Replica {
     /// Returns the events of the sync from now on that the filter accepts. Any number of streams
     /// may be open; a slow one delays neither the sync nor another stream.
     ///
-    /// Only the process that syncs gets them: what another process does to the file is in
-    /// [`Replica::changes`] and in the watches.
+    /// Only the process that syncs receives them. Changes that another process makes to the file
+    /// are in [`Replica::changes`] and in the watches.
     ///
     /// ```
     /// # use twotide::prelude::*;

@@ -16,10 +16,10 @@ use crate::versions::Versions;
 use crate::yielding::{Source, Yielding, more, stream};
 use crate::{Collection, Document};
 
-/// The most that one read of the storage gives.
+/// The limits of one read of the storage.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
 
-/// The number of changed documents that are known at the most before they are yielded.
+/// The most changed documents that are gathered before they are yielded.
 const DUE: usize = 256;
 
 /// The most pages of the feed that are read before known changes are yielded.
@@ -40,7 +40,7 @@ pub enum WatchEvent<T> {
     Current(Document<T>),
     /// Every existing document has been yielded; changes follow.
     Complete,
-    /// A document that is new or another one, in its newest state.
+    /// A document that is new or has changed, in its newest state.
     Changed(Document<T>),
     /// A document that was deleted, or that the filter does not accept any more. Once more than
     /// 4,096 documents were yielded, this may also name one that was never yielded.
@@ -70,17 +70,17 @@ enum Read {
     Gap,
 }
 
-/// Watches a collection: made by [`Collection::watch_all`](crate::Collection::watch_all) and
+/// Watches a collection: created by [`Collection::watch_all`](crate::Collection::watch_all) and
 /// [`watch_where`](crate::Collection::watch_where).
 ///
 /// A [`Stream`](futures_util::Stream), which ends when the replica is closed.
 ///
 /// It yields the existing documents first, then [`Complete`](WatchEvent::Complete), then changes.
 /// Several changes of one document since the last event are one event, with the newest state. Only
-/// changes of the document's content are events: that an edit of it was settled is not, which a
-/// [watch of the document](crate::Collection::watch) yields.
+/// changes of the document's content are events. When the server settles an edit, only a [watch of
+/// the document](crate::Collection::watch) yields it.
 ///
-/// It keeps at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due,
+/// It holds at most a page of documents (256, 1 MiB or one larger document), 511 ids that are due,
 /// and 4,096 ids that were yielded. Like every handle, it keeps the storage open until it is
 /// dropped or the replica is closed.
 pub struct CollectionWatch<T>(Yielding<Collected<T>, WatchEvent<T>>);
@@ -136,7 +136,7 @@ impl<T> CollectionWatch<T> {
         }))
     }
 
-    /// How many documents and due ids it holds.
+    /// Returns how many documents and due ids it holds.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
         let Some(source) = self.0.source() else { return (0, 0) };
@@ -146,8 +146,8 @@ impl<T> CollectionWatch<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> CollectionWatch<T> {
-    /// The next event, as soon as there is one; none when the replica was closed. Dropping the
-    /// future loses nothing.
+    /// Returns the next event, as soon as there is one; none when the replica was closed. Dropping
+    /// the future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput`, naming the document, if one is not of type `T`, and `Incompatible` if it is
@@ -174,8 +174,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for Collected<T> {
         loop {
             match &mut self.stage {
                 Stage::New => {
-                    // What is committed from here on is in the feed behind this place; what was
-                    // before is in the list.
+                    // Later commits are in the feed after this place; earlier ones are in the list.
                     self.place = self.storage.state().await?.last_local;
                     self.stage = Stage::Listing { page: VecDeque::new(), after: None, more: true };
                 }
@@ -233,11 +232,11 @@ impl<T: DeserializeOwned> Collected<T> {
         Ok(())
     }
 
-    /// Reads on in the feed, until it ends or enough is known. Documents that changed often are due
-    /// once.
+    /// Reads the feed further, until it ends or enough changes are gathered. Documents that changed
+    /// often are due once.
     async fn gather(&mut self) -> Result<Read> {
         for _ in 0..PAGES {
-            // Noted before the read, so that nothing falls between the read and the wait.
+            // Marked as observed before the read, so that the wait misses no commit.
             self.commits.borrow_and_update();
             let read = self.storage.feed(self.place, PAGE).await?;
             if read.gap {
@@ -261,7 +260,7 @@ impl<T: DeserializeOwned> Collected<T> {
         Ok(Read::Some)
     }
 
-    /// The event for a document that changed.
+    /// Returns the event for a document that changed.
     async fn changed(&mut self, id: DocumentId) -> Result<Option<WatchEvent<T>>> {
         let key = DocumentKey::new(self.scope.clone(), self.collection.clone(), id.clone());
         let found = self.storage.get(vec![key]).await?.into_iter().next().flatten();
@@ -278,8 +277,8 @@ impl<T: DeserializeOwned> Collected<T> {
         Ok(self.shown.remove(&id).then_some(removed))
     }
 
-    /// Reads a document; none if the filter does not accept it. One of another type counts as
-    /// yielded.
+    /// Reads a document; none if the filter does not accept it. A document of another type counts
+    /// as yielded.
     fn accept(&mut self, stored: &Stored) -> Result<Option<Document<T>>> {
         let document = Document::of(stored, self.versions.as_ref());
         let accepts = |d: &Document<T>| self.filter.as_ref().is_none_or(|filter| filter(d));

@@ -15,14 +15,14 @@ use crate::versions::Versions;
 use crate::yielding::{Source, Yielding, more, stream};
 use crate::{Collection, Document};
 
-/// Distinguishes two states of a document as they are shown.
+/// Distinguishes two displayed states of a document.
 type Look = (LocalSeq, Revision, bool);
 
-/// Watches one document: made by [`Collection::watch`].
+/// Watches one document: created by [`Collection::watch`].
 ///
-/// A [`Stream`](futures_util::Stream), which ends when the replica is closed. It keeps no more than
-/// what distinguishes the state that it yielded last from another one. Like every handle, it keeps
-/// the storage open until it is dropped or the replica is closed.
+/// A [`Stream`](futures_util::Stream), which ends when the replica is closed. It keeps only what
+/// distinguishes the state that it yielded last from another one. Like every handle, it keeps the
+/// storage open until it is dropped or the replica is closed.
 pub struct DocumentWatch<T>(Yielding<Watched<T>, Option<Document<T>>>);
 
 stream!(DocumentWatch<T>, [T: DeserializeOwned + Send + 'static], Option<Document<T>>);
@@ -59,10 +59,10 @@ impl<T> DocumentWatch<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> DocumentWatch<T> {
-    /// The document: at once in the first call, then as soon as its newest state is not the one
-    /// that was yielded last. `Some(Ok(None))` means that it does not exist, and `None` that the
-    /// replica was closed. That an edit was settled by the server is another state, too, by
-    /// [`Document::is_synced`]. Dropping the future loses nothing.
+    /// Returns the document: at once in the first call, then as soon as its newest state is not the
+    /// one that was yielded last. `Some(Ok(None))` means that it does not exist, and `None` that
+    /// the replica was closed. When the server settles an edit, that is another state, too:
+    /// [`Document::is_synced`] changes. Dropping the future loses nothing.
     ///
     /// # Errors
     /// `InvalidInput` if the document is not of type `T`, `Incompatible` if it is of a newer
@@ -77,7 +77,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for Watched<T> {
     type Item = Option<Document<T>>;
 
     async fn look(&mut self) -> Result<Option<Option<Document<T>>>> {
-        // Noted before the read, so that nothing falls between the read and the wait.
+        // Marked as observed before the read, so that the wait misses no commit.
         self.commits.borrow_and_update();
         let found = self.storage.get(vec![self.key.clone()]).await?;
         let found = found.into_iter().next().flatten();

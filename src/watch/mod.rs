@@ -1,9 +1,9 @@
 //! Watches: the current value first, and then every change of it.
 //!
-//! A watch has no task and no queue of its own. What it keeps is bounded, whatever the number of
-//! changes: it is woken by the storage's counter of commits, which carries no data, and reads the
-//! newest state when it is polled. So a slow reader skips states in between, and never the last
-//! one; changes by other processes to the same file are included.
+//! A watch needs no task and no queue. What it keeps is bounded, whatever the number of changes: it
+//! is woken by the storage's counter of commits, which carries no data, and reads the newest state
+//! when it is polled. So a slow reader skips states in between, and never the last one; changes by
+//! other processes to the same file are included.
 
 mod collection;
 mod document;
@@ -22,8 +22,8 @@ pub use unsettled::{InboxEvent, InboxWatch};
 use crate::{Collection, Document};
 
 impl<T: DeserializeOwned> Collection<T> {
-    /// Watches one document: its current state first, then its newest state whenever that is
-    /// another one.
+    /// Watches one document: yields its current state first, then its newest state whenever that
+    /// differs.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -50,7 +50,7 @@ impl<T: DeserializeOwned> Collection<T> {
         Ok(DocumentWatch::new(self, self.key(id)?))
     }
 
-    /// Watches every document of the collection: the existing ones first, then changes.
+    /// Watches every document of the collection: yields the existing ones first, then changes.
     ///
     /// ```
     /// # use twotide::prelude::*;
@@ -90,7 +90,7 @@ impl<T: DeserializeOwned> Collection<T> {
 
     /// Watches the documents of the collection that a filter accepts. One that it does not accept
     /// any more is yielded as [`Removed`](WatchEvent::Removed). The filter is called for every
-    /// existing document and for every change, on the task that polls the watch: it must be quick.
+    /// existing document and for every change, on the task that polls the watch: it must be fast.
     ///
     /// ```
     /// # use twotide::prelude::*;

@@ -8,7 +8,7 @@ use sync_core::model::{DocumentId, LocalSeq};
 const MOST: usize = 4_096;
 
 /// The documents that were yielded and not removed since, each with the place of the yielded state.
-/// Of more than [`MOST`] nothing is kept: then any document may have been yielded.
+/// Above [`MOST`] none are kept: then any document may have been yielded.
 #[derive(Debug)]
 pub(super) struct Shown(Option<HashMap<DocumentId, LocalSeq>>);
 
@@ -27,12 +27,12 @@ impl Shown {
         }
     }
 
-    /// Whether the state at that place, or a newer one, was certainly yielded.
+    /// Returns whether the state at that place, or a newer one, was certainly yielded.
     pub(super) fn has(&self, id: &DocumentId, place: LocalSeq) -> bool {
         self.0.as_ref().and_then(|known| known.get(id)).is_some_and(|told| *told >= place)
     }
 
-    /// Whether the document may have been yielded; from now on it counts as not yielded.
+    /// Marks the document as not yielded, and returns whether it may have been yielded.
     pub(super) fn remove(&mut self, id: &DocumentId) -> bool {
         self.0.as_mut().is_none_or(|known| known.remove(id).is_some())
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded_and_what_is_not_remembered_may_have_been_told() {
+    fn above_the_bound_any_document_may_have_been_yielded() {
         let id = |n: usize| DocumentId::new(n.to_string()).unwrap();
         let mut shown = Shown::new();
         for n in 0..MOST {

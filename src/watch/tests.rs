@@ -32,7 +32,7 @@ async fn what_a_watch_keeps_does_not_grow_with_the_changes() {
             put(start, start + 500).await;
         }
     }
-    // Ten thousand changes of two thousand documents; what one read gathers is known once each.
+    // Ten thousand changes of two thousand documents; one read gathers each document once.
     told = 0;
     while let Some(event) = watch.next_ready().await.unwrap() {
         assert!(watch.kept().0 == 0 && watch.kept().1 < 512, "{watch:?}");
@@ -53,7 +53,7 @@ async fn what_a_watch_of_the_quarantine_keeps_does_not_grow_with_it() {
         }
         transaction.commit().await.unwrap();
     }
-    // Edits that were not synced stay behind when a scope leaves the device.
+    // Edits that were not synced go to the quarantine when a scope leaves the device.
     let forget = Forget::Scope(replica.scope().clone());
     replica.storage().forget(Now(1), None, forget).await.unwrap();
     let mut told = 0;

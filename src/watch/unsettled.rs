@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::Replica;
 use crate::yielding::{Source, Yielding, more, stream};
 
-/// The most that one read of the storage gives.
+/// The limits of one read of the storage.
 const PAGE: Limits = Limits { documents: 256, bytes: 1 << 20 };
 
 /// The most entries for which the watch keeps what was yielded.
@@ -33,7 +33,7 @@ pub enum InboxEvent<T> {
     Current(T),
     /// Every existing entry has been yielded; changes follow.
     Complete,
-    /// An entry that is new, or a conflict of which a side is another one, as it is now.
+    /// An entry that is new, or a conflict with a changed side, as it is now.
     Changed(T),
     /// No entry of this document that was yielded before exists any more: it was decided, or the
     /// document left the device.
@@ -58,7 +58,7 @@ fn look(entry: &UnsettledEntry) -> Look {
     (entry.local.revision, remote, entry.base.as_ref().map(|b| b.state.revision))
 }
 
-/// One way through the list, from its beginning to its end.
+/// One pass through the list, from its beginning to its end.
 #[derive(Debug)]
 struct Pass {
     /// The counter that grows with every change, as it was when the pass began.
@@ -66,21 +66,21 @@ struct Pass {
     /// Whether everything is yielded, and not only differences.
     is_first: bool,
     after: UnsettledAfter,
-    /// The last entry that it came to.
+    /// The last entry that it reached.
     last: Option<Place>,
 }
 
-/// Watches the conflict inbox or the quarantine: made by
+/// Watches the conflict inbox or the quarantine: created by
 /// [`Conflicts::watch`](crate::Conflicts::watch) and
 /// [`Quarantine::watch`](crate::Quarantine::watch).
 ///
 /// A [`Stream`](futures_util::Stream), which ends when the replica is closed.
 ///
-/// It has no task and no queue of its own. When it is polled, and something has changed since, it
-/// reads the list by pages and yields the differences. A slow reader skips states in between, and
-/// never the last one; other processes' changes are included. It keeps at most a page (256 entries,
-/// 1 MiB or one larger entry) and what distinguishes 4,096 entries. Like every handle, it keeps the
-/// storage open until it is dropped or the replica is closed.
+/// It needs no task and no queue. When it is polled after a change, it reads the list by pages and
+/// yields the differences. A slow reader skips states in between, and never the last one; other
+/// processes' changes are included. It keeps at most a page (256 entries, 1 MiB or one larger
+/// entry) and what distinguishes 4,096 entries. Like every handle, it keeps the storage open until
+/// it is dropped or the replica is closed.
 pub struct InboxWatch<T>(Yielding<Inbox<T>, InboxEvent<T>>);
 
 stream!(InboxWatch<T>, [T: Send + Unpin + 'static], InboxEvent<T>);
@@ -92,7 +92,7 @@ struct Inbox<T> {
     scope: Scope,
     which: Unsettled,
     read: fn(UnsettledEntry) -> Option<T>,
-    /// What was yielded and not removed since; none if that is too much to keep.
+    /// The entries that were yielded and not removed since; none if they are too many to keep.
     told: Option<BTreeMap<Place, Look>>,
     /// The counter that grows with every change, as it was when the list was yielded the last time.
     listed: Option<u64>,
@@ -135,17 +135,17 @@ impl<T: Send + Unpin + 'static> InboxWatch<T> {
         }))
     }
 
-    /// The next event, as soon as there is one; none when the replica was closed. Dropping the
-    /// future loses nothing.
+    /// Returns the next event, as soon as there is one; none when the replica was closed. Dropping
+    /// the future loses nothing.
     ///
     /// # Errors
-    /// As the storage; the next call tries again.
+    /// As the storage; the next call retries.
     pub async fn next(&mut self) -> Option<Result<InboxEvent<T>>> {
         self.0.next().await
     }
 
-    /// The next event that is already available; none if everything was yielded, or the replica was
-    /// closed.
+    /// Returns the next event that is already available; none if everything was yielded, or the
+    /// replica was closed.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -181,15 +181,15 @@ impl<T: Send + Unpin + 'static> Source for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// How many events wait, and for how many entries the watch keeps what was yielded.
+    /// Returns how many events wait, and how many yielded entries the watch keeps.
     #[cfg(test)]
     fn kept(&self) -> (usize, usize) {
         (self.ready.len(), self.told.as_ref().map_or(0, BTreeMap::len))
     }
 
-    /// Begins to go through the list, if anything of it has changed.
+    /// Begins a pass through the list, if it has changed.
     async fn begin(&mut self) -> Result<bool> {
-        // Noted before the read, so that nothing falls between the read and the wait.
+        // Marked as observed before the read, so that the wait misses no commit.
         self.commits.borrow_and_update();
         let inbox = self.storage.state().await?.inbox;
         if self.listed == Some(inbox) {
@@ -206,10 +206,10 @@ impl<T> Inbox<T> {
         Ok(true)
     }
 
-    /// Reads the next page, and finds out what is different.
+    /// Reads the next page, and queues the differences.
     async fn go_on(&mut self) -> Result<()> {
         let Some(mut pass) = self.pass.take() else { return Ok(()) };
-        // What changes on the way is either met, or moves the number, and another pass follows.
+        // A change during the pass is read by it, or moves the counter, and another pass follows.
         let after = pass.after.clone();
         let page = self.storage.unsettled(self.scope.clone(), self.which, after, PAGE).await;
         let page = match page {

@@ -1,5 +1,5 @@
-//! One writer thread with group commit, and a few readers: what turns a synchronous core into an
-//! async storage.
+//! One writer thread with group commit, and a few readers, which run a synchronous core as an async
+//! storage.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +15,8 @@ use sync_core::error::{Error, ErrorKind, Result};
 /// The durability of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
-    /// It survives a crash of the process. A power failure may take it back, together with
-    /// everything after it.
+    /// It survives a crash of the process. A power failure may undo it, together with everything
+    /// after it.
     Process,
     /// It survives a power failure too.
     Power,
@@ -46,14 +46,14 @@ pub trait Transactional: Send + 'static {
     /// `Storage`; the transaction is then rolled back.
     fn undo(&mut self) -> Result<()>;
 
-    /// Commits; whether anything was written. When it returns, the promise of `begin` holds, and
-    /// readers see the transaction.
+    /// Commits, and returns whether anything was written. When it returns, the durability of
+    /// `begin` holds, and readers observe the transaction.
     ///
     /// # Errors
     /// `Storage`; then nothing of the transaction happened, and none is open.
     fn commit(&mut self) -> Result<bool>;
 
-    /// Gives the transaction up.
+    /// Rolls the transaction back.
     fn rollback(&mut self);
 
     /// Removes what was erased and committed from the files; no transaction is open. Returns
@@ -61,18 +61,18 @@ pub trait Transactional: Send + 'static {
     /// writes over them.
     ///
     /// # Errors
-    /// `Busy` if a reader or another process is in the way, else `Storage`; the work is then still
-    /// to be done.
+    /// `Busy` if a reader or another process prevents it, else `Storage`; the work then remains to
+    /// be done.
     fn purge_erased(&mut self) -> Result<bool> {
         Ok(false)
     }
 
-    /// Nothing waits at the moment: time for what is cheap of [`purge_erased`](Self::purge_erased),
-    /// and need not be done at once.
+    /// Called when nothing waits, for the cheap part of [`purge_erased`](Self::purge_erased) that
+    /// need not be done at once.
     fn rest(&mut self) {}
 }
 
-/// A core that reads: everything between `open` and `release` sees one state of the data.
+/// A core that reads: all reads between `open` and `release` observe one state of the data.
 pub trait Snapshot: Send + 'static {
     /// Opens a snapshot of the newest committed state.
     ///
@@ -103,14 +103,14 @@ pub struct ThreadOptions {
     pub queue: usize,
     /// The most jobs that share one commit.
     pub group: usize,
-    /// No thread is started: each job runs where it is submitted, and blocks the calling task. Only
-    /// for cores in memory, for targets without threads, or for tests that control the time: paused
-    /// time advances while a thread works.
+    /// Whether no thread is started: each job runs where it is submitted, and blocks the calling
+    /// task. Only for cores in memory, for targets without threads, or for tests that control the
+    /// time: paused time advances while a thread works.
     pub inline: bool,
 }
 
 impl Default for ThreadOptions {
-    /// 256 jobs in the queue, 256 to a commit, on threads.
+    /// Returns 256 jobs in the queue, 256 to a commit, on threads.
     fn default() -> Self {
         Self { queue: 256, group: 256, inline: false }
     }
@@ -118,7 +118,7 @@ impl Default for ThreadOptions {
 
 /// Sends the caller the result, once the commit has succeeded or failed.
 pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
-/// Runs in the writer's transaction, or gets the error that prevents it. The result is whether it
+/// Runs in the writer's transaction, or receives the error that prevents it. Returns whether it
 /// failed.
 pub(super) type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
 pub(super) type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
@@ -178,8 +178,8 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         let (held, gone) = mpsc::channel::<()>(1);
         spawn("twotide-writer", move || {
             let writer = write_loop(writer, job_queue, group, &told, &lock);
-            // The last one that closes a file tidies it up, and none does if several close it at
-            // once: each finds that another still has it open.
+            // The connection that closes a file last cleans it up. If several close it at once none
+            // does, because each finds that another still has it open.
             let _ = readers_gone.blocking_recv();
             drop((writer, held));
         })?;
@@ -215,8 +215,8 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         self.write_then(durability, job, |_| ()).await
     }
 
-    /// Runs a job in a transaction; once it is committed, `then` sees the result before any other
-    /// code, in commit order.
+    /// Runs a job in a transaction. Once it is committed, `then` receives the result before any
+    /// other code, in commit order.
     pub(crate) async fn write_then<T: Send + 'static>(
         &self,
         durability: Durability,
@@ -279,7 +279,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
     ) -> Result<T> {
         let (answer, wait) = oneshot::channel();
         let job: Read<R> = Box::new(move |reader| {
-            // Before the snapshot: a store may keep commits out as long as one is open.
+            // Before the snapshot: a store may block commits as long as one is open.
             let _held = lock.as_ref().map(|l| l.read().unwrap_or_else(PoisonError::into_inner));
             let result = reader.open().and_then(|()| {
                 let result = contained(|| job(reader));
@@ -295,7 +295,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
         wait.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Whether it is still open, for answers that need no thread.
+    /// Returns whether it is still open, for answers that need no thread.
     pub(crate) fn check_open(&self) -> Result<()> {
         let is_open = match &self.queue {
             JobQueue::Queues { reads, .. } => reads.is_open(),
@@ -320,7 +320,7 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
     }
 }
 
-/// A panic in a job, which may be a hook of the app's, fails that job and nothing else.
+/// Runs a job, which may call a hook of the app. A panic fails that job and nothing else.
 pub(super) fn contained<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
@@ -392,7 +392,7 @@ pub(super) fn purge_last<W: Transactional>(writer: &mut W) {
     }
 }
 
-/// Runs jobs in one transaction; whether anything was committed.
+/// Runs jobs in one transaction, and returns whether anything was committed.
 pub(super) fn run_group<W: Transactional>(
     writer: &mut W,
     durability: Durability,

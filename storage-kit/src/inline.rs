@@ -12,7 +12,7 @@ use sync_core::error::Result;
 /// A core that writes and one that reads, until they are closed.
 pub(super) struct Inline<W, R> {
     writer: Mutex<Option<W>>,
-    /// Behind a lock of its own, so that a read does not wait for the writer's lock.
+    /// Behind a separate lock, so that a read does not wait for the writer's lock.
     readers: Mutex<Option<Vec<R>>>,
 }
 

@@ -1,4 +1,4 @@
-//! For authors of storages: what a backend needs beside its own reads and writes.
+//! Support for authors of storages: everything besides a backend's own reads and writes.
 //!
 //! There are three ways to write a storage, from the most work to the least:
 //!

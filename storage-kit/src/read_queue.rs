@@ -13,7 +13,7 @@ use sync_core::error::Result;
 struct Shared<T> {
     state: Mutex<State<T>>,
     ready: Condvar,
-    /// How many more may wait.
+    /// How many more jobs may wait.
     room: Semaphore,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Asking<T>(Arc<Shared<T>>);
 /// The receiving side, one for each thread.
 pub(super) struct Taking<T>(Arc<Shared<T>>);
 
-/// A queue in which that many may wait, and its takers.
+/// Creates a queue in which `room` jobs may wait, and its receivers.
 pub(super) fn read_queue<T>(room: usize, takers: usize) -> (Asking<T>, Vec<Taking<T>>) {
     let state = State { waiting: VecDeque::new(), is_closed: false, takers };
     let room = Semaphore::new(room.max(1));
@@ -52,7 +52,7 @@ pub(super) fn read_queue<T>(room: usize, takers: usize) -> (Asking<T>, Vec<Takin
 }
 
 impl<T> Asking<T> {
-    /// Puts something into the queue, as soon as there is room.
+    /// Adds a job to the queue, as soon as there is room.
     ///
     /// # Errors
     /// `Closed`.
@@ -84,7 +84,7 @@ impl<T> Drop for Asking<T> {
 }
 
 impl<T> Taking<T> {
-    /// Waits for what is next; none once the queue is closed and empty.
+    /// Waits for the next job; none once the queue is closed and empty.
     pub(super) fn take(&self) -> Option<T> {
         let mut state = self.0.state();
         loop {
@@ -101,8 +101,7 @@ impl<T> Taking<T> {
 }
 
 impl<T> Drop for Taking<T> {
-    /// Without workers nothing is executed any more: waiting jobs are dropped, so that their
-    /// callers get an error.
+    /// Drops the waiting jobs if this is the last worker, so that their callers receive an error.
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.takers -= 1;
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_finds_no_room_waits_until_something_was_taken() {
+    fn a_send_to_a_full_queue_waits_until_a_job_was_taken() {
         let (asking, takers) = read_queue(1, 1);
         asking.send(1).now_or_never().unwrap().unwrap();
         assert!(asking.send(2).now_or_never().is_none());
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_let_in_is_taken_before_the_end() {
+    fn queued_jobs_are_taken_before_the_end() {
         let (asking, takers) = read_queue(4, 2);
         asking.send(1).now_or_never().unwrap().unwrap();
         asking.close();
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_takers_that_are_gone_is_dropped() {
+    fn jobs_without_workers_are_dropped() {
         let (asking, takers) = read_queue(4, 1);
         let (answer, wait) = tokio::sync::oneshot::channel::<()>();
         asking.send(answer).now_or_never().unwrap().unwrap();

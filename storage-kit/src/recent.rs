@@ -1,5 +1,5 @@
-//! The newest changes in memory, with what the database does not keep: every single operation and
-//! the state before it.
+//! The newest changes in memory, with the data that the database does not keep: every single
+//! operation and the state before it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use sync_core::model::{DocumentKey, Limits, LocalSeq};
 use sync_core::replica::{Committed, DocumentChange};
 
-/// Bounds of what is remembered.
+/// The bounds of the changes that are kept.
 const CHANGES: usize = 8_192;
 const BYTES: usize = 4 << 20;
 
@@ -46,7 +46,7 @@ fn weight(change: &DocumentChange) -> usize {
 }
 
 impl Recent {
-    /// Adds what was committed, before any waiting reader is woken.
+    /// Adds the committed changes, before any waiting reader is woken.
     pub(super) fn add(&self, committed: &Committed) {
         let Committed { changes, erased, .. } = committed;
         if changes.is_empty() && erased.is_empty() || !self.wanted.load(Ordering::Acquire) {
@@ -64,8 +64,8 @@ impl Recent {
         }
     }
 
-    /// The unbroken run of changes right after a place, and otherwise where the next remembered one
-    /// is.
+    /// Returns the consecutive changes right after a place; if there are none, the place of the
+    /// next change that is kept.
     pub(super) fn after(
         &self,
         after: LocalSeq,
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_erased_is_not_remembered() {
+    fn bodies_of_erased_documents_are_not_kept() {
         let recent = Recent::default();
         let _ = recent.after(LocalSeq(0), Limits::CHUNK);
         let revision = Revision { stamp: Stamp::new(1, 0), replica: ReplicaId([1; 16]) };

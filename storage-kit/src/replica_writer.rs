@@ -1,4 +1,4 @@
-//! What writes a replica's rows.
+//! The trait of a core that writes a replica's rows.
 
 use sync_core::error::Result;
 use sync_core::replica::rows::ReplicaRows;
@@ -7,8 +7,8 @@ use crate::blocking_executor::Transactional;
 
 /// A core that writes a replica's rows.
 pub trait ReplicaWriter: ReplicaRows + Transactional {
-    /// Makes sure that no other living process runs the engine, before a lease is taken. Backends
-    /// that allow one process have nothing to do.
+    /// Ensures that no other living process runs the engine, before a lease is taken. Backends that
+    /// allow one process have nothing to do.
     ///
     /// # Errors
     /// `Busy`, naming the holder.
@@ -16,6 +16,6 @@ pub trait ReplicaWriter: ReplicaRows + Transactional {
         Ok(())
     }
 
-    /// Lets other processes run the engine.
+    /// Allows other processes to run the engine.
     fn unlock_engine(&mut self) {}
 }

@@ -14,7 +14,7 @@ use super::blocking_executor::contained;
 use sync_core::model::Scope;
 use sync_server::record::ServerScope;
 
-/// Scopes that are remembered; one more, and all are forgotten.
+/// The most scopes that are cached; one more clears the cache.
 const SCOPES: usize = 1_024;
 
 /// The newest rows of the scopes that were requested.
@@ -23,12 +23,12 @@ pub(super) struct ScopeCache(Mutex<State>);
 struct State {
     /// None once it is closed.
     probe: Option<Box<dyn CommitVersion>>,
-    /// The number of the probe when the rows were the newest.
+    /// The number of the probe for which the rows are the newest.
     version: u64,
     rows: HashMap<Scope, Arc<ServerScope>>,
 }
 
-/// When a row is read that is to be remembered: before it is.
+/// The number of the probe before a row is read that is to be cached.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheGeneration(u64);
 
@@ -48,13 +48,13 @@ impl fmt::Debug for ScopeCache {
 }
 
 impl ScopeCache {
-    /// Without a probe nothing is ever known.
+    /// Creates a cache. Without a probe it never returns a row.
     pub(super) fn new(probe: Option<Box<dyn CommitVersion>>) -> Self {
         Self(Mutex::new(State { probe, version: 0, rows: HashMap::new() }))
     }
 
-    /// Returns the state unless it is locked: a caller that finds it locked does without it and
-    /// never waits.
+    /// Returns the state unless it is locked: a caller that finds it locked continues without it
+    /// and never waits.
     fn state(&self) -> Option<MutexGuard<'_, State>> {
         match self.0.try_lock() {
             Ok(state) => Some(state),
@@ -63,7 +63,7 @@ impl ScopeCache {
         }
     }
 
-    /// The newest row of a scope, if it is known.
+    /// Returns the newest row of a scope, if it is known.
     pub(super) fn look(&self, scope: &Scope) -> Lookup {
         let Some(mut state) = self.state() else { return Lookup::Unread(None) };
         let told = state.probe.as_mut().map(|probe| contained(|| Ok(probe.version())));
@@ -84,7 +84,7 @@ impl ScopeCache {
         state.rows.clear();
     }
 
-    /// Remembers a row that was read after that moment.
+    /// Caches a row that was read after that number.
     pub(super) fn remember(
         &self,
         moment: Option<CacheGeneration>,
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_was_read_while_something_was_committed_is_not_remembered() {
+    fn a_row_that_was_read_during_a_commit_is_not_cached() {
         let (newest, told) = newest();
         let scope = Scope::default();
         let before = moment(&newest, &scope);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_was_read_before_anybody_heard_of_a_commit_is_not_told_after_it() {
+    fn a_row_read_before_a_commit_was_detected_is_not_returned_after_it() {
         let (newest, told) = newest();
         let scope = Scope::default();
         let before = moment(&newest, &scope);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_while_the_probe_tells_nothing_or_is_gone() {
+    fn nothing_is_cached_while_the_probe_returns_nothing_or_is_dropped() {
         let (newest, told) = newest();
         let scope = Scope::default();
         newest.remember(moment(&newest, &scope), scope.clone(), &row(3));

@@ -1,4 +1,4 @@
-//! A server's storage out of a synchronous core.
+//! A server's storage over a synchronous core.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use sync_server::record::{Acknowledged, Fork, ServerScope};
 use sync_server::rows::{ServerReads, ServerRows};
 use sync_server::{ServerStorage, Visible};
 
-/// A [`ServerStorage`] made of a core that writes and cores that read, on threads of its own.
+/// A [`ServerStorage`] made of a core that writes and cores that read, on separate threads.
 ///
 /// Requests without news are answered without a thread, if the cores that read have a
 /// [probe](Snapshot::probe).
 #[derive(Debug)]
 pub struct ThreadedServerStorage<W, R> {
     /// Declared before `threads`, so that its probe is dropped before the writer: the connection
-    /// that closes a file last tidies it.
+    /// that closes a file last cleans it up.
     newest: ScopeCache,
     threads: BlockingExecutor<W, R>,
 }
@@ -153,7 +153,7 @@ where
     }
 
     async fn close(&self) -> Result<()> {
-        // First, so that nothing is answered from memory once the threads refuse.
+        // First, so that nothing is answered from the cache once the threads refuse.
         self.newest.close();
         self.threads.close().await;
         Ok(())

@@ -1,4 +1,4 @@
-//! A replica's storage out of a synchronous core.
+//! A replica's storage over a synchronous core.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +24,7 @@ use sync_core::replica::{
 };
 use sync_core::storage::Storage;
 
-/// A [`Storage`] made of a core that writes and cores that read, on threads of its own.
+/// A [`Storage`] made of a core that writes and cores that read, on separate threads.
 #[derive(Debug)]
 pub struct ThreadedStorage<W, R> {
     threads: BlockingExecutor<WriteCoalescer<W>, R>,
@@ -47,7 +47,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ThreadedStorage<W, R> {
         Ok(Self { threads, limits, recent: Arc::default() })
     }
 
-    /// Runs a job in a transaction, and remembers what it changed before any waiting reader is
+    /// Runs a job in a transaction, and keeps its changes in memory before any waiting reader is
     /// woken.
     async fn commit(
         &self,
@@ -58,7 +58,7 @@ impl<W: ReplicaWriter, R: ReplicaReads + Snapshot> ThreadedStorage<W, R> {
         self.threads.write_then(durability, job, move |c| recent.add(c)).await
     }
 
-    /// Returns the sender that wakes all waiters for commits: for backends that notice the commits
+    /// Returns the sender that wakes all waiters for commits: for backends that detect the commits
     /// of other processes.
     #[must_use]
     pub fn notifier(&self) -> Arc<watch::Sender<u64>> {
@@ -100,7 +100,7 @@ where
             match recent.after(after, limits) {
                 Ok(changes) => return Ok(FeedPage { changes, more: true, gap: false }),
                 Err(None) => {}
-                // From where every operation is remembered, none is left out.
+                // From the place on where every operation is kept, none is left out.
                 Err(Some(next)) => {
                     page.changes.retain(|c| c.at < next);
                     page.more = true;

@@ -1,5 +1,5 @@
-//! The rows that nearly every job writes, the replica's own and its scope's, written once for all
-//! jobs of a commit.
+//! Coalesces the rows that nearly every job writes, the replica's own and its scope's: they are
+//! written once for all jobs of a commit.
 
 use std::cell::RefCell;
 
@@ -10,11 +10,11 @@ use sync_core::model::{Collection, DocumentKey, LocalSeq, PushId, Scope};
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
 
-/// A row as the jobs so far left it.
+/// A row after the jobs so far.
 #[derive(Clone, Debug)]
 struct Cached<T> {
     row: Option<T>,
-    /// The core does not have the row yet.
+    /// Whether the core does not have the row yet.
     is_news: bool,
 }
 
@@ -42,7 +42,7 @@ impl Rows {
 pub(super) struct WriteCoalescer<W> {
     core: W,
     rows: RefCell<Rows>,
-    /// The rows at the mark, once a job has written one since.
+    /// The rows at the mark, if a job has written one since.
     marked: Option<Rows>,
 }
 
@@ -56,7 +56,7 @@ impl<W: ReplicaWriter> WriteCoalescer<W> {
         self.marked = None;
     }
 
-    /// The rows, for a job that writes one.
+    /// Returns the rows, for a job that writes one.
     fn change(&mut self) -> &mut Rows {
         let rows = self.rows.get_mut();
         self.marked.get_or_insert_with(|| rows.clone());
@@ -300,7 +300,7 @@ mod tests {
         ReplicaMeta { full_pulls, ..ReplicaMeta::new(ReplicaId([7; 16])) }
     }
 
-    /// Returns what another reader finds in the store.
+    /// Returns the rows in the store, as another reader observes them.
     fn stored(kv: &Arc<MemoryKv>) -> (Option<u32>, Vec<(Scope, u64)>) {
         let core = ReplicaKv(KvWriter::new(Arc::clone(kv)));
         let scopes = core.scopes().unwrap().into_iter().map(|(s, row)| (s, row.documents));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_see_what_those_before_them_wrote_and_the_store_sees_the_last_of_it() {
+    fn jobs_read_earlier_writes_and_the_store_receives_the_last() {
         let (mut core, kv) = core();
         core.begin(Durability::Power).unwrap();
         for n in 1..=3 {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_undone_leaves_what_the_others_wrote() {
+    fn an_undone_job_keeps_the_writes_of_others() {
         let (mut core, kv) = core();
         core.begin(Durability::Power).unwrap();
         core.mark().unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_a_scope_that_is_removed_or_of_a_transaction_that_is_given_up() {
+    fn nothing_is_left_of_a_removed_scope_or_a_rolled_back_transaction() {
         let (mut core, kv) = core();
         core.begin(Durability::Power).unwrap();
         core.put_scope(&scope("a"), &row(1)).unwrap();

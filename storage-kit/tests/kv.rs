@@ -1,4 +1,4 @@
-//! What the layer over an ordered key-value store adds to it.
+//! The guarantees of the layer over an ordered key-value store.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test ends")]
 
 use std::ops::ControlFlow;
@@ -28,7 +28,7 @@ fn keys() -> Vec<DocumentKey> {
     DOCUMENTS.iter().map(key).map(|(s, c, i)| DocumentKey::new(s, c, i)).collect()
 }
 
-/// One transaction that puts the same body into every document.
+/// Returns one transaction that puts the same body into every document.
 fn all(body: u32) -> LocalTransaction {
     let body = Body::parse(body.to_string()).unwrap();
     let put = |key: DocumentKey| {
@@ -51,7 +51,7 @@ fn count(kv: &MemoryKv) -> usize {
     entries
 }
 
-/// A store whose commit is neither atomic for readers nor always survived.
+/// A store whose commit is not atomic for readers, and may panic.
 #[derive(Debug, Default)]
 struct Torn {
     kv: MemoryKv,
@@ -104,7 +104,7 @@ async fn readers_see_whole_commits_of_a_store_that_has_no_snapshots() {
 }
 
 #[tokio::test]
-async fn a_store_that_panics_in_a_commit_ends_writing_and_keeps_nobody_waiting() {
+async fn a_panic_in_a_commit_ends_writing_and_fails_waiting_callers() {
     let kv = Arc::new(Torn::default());
     let storage = open(Arc::clone(&kv)).unwrap();
     storage.write(NOW, all(1)).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_store_that_panics_in_a_commit_ends_writing_and_keeps_nobody_waiting()
 }
 
 #[test]
-fn a_store_of_another_program_is_refused_and_left_as_it_is() {
+fn a_store_of_another_program_is_refused_and_unchanged() {
     for key in [&b"theirs"[..], b"", b"~", &[254]] {
         let kv = Arc::new(MemoryKv::default());
         kv.commit(vec![(key.into(), Some(Bytes::new()))], Durability::Power).unwrap();
@@ -133,7 +133,7 @@ fn a_store_of_another_program_is_refused_and_left_as_it_is() {
     }
 }
 
-/// A store whose commits take a while, so that others come in between.
+/// A store with slow commits, so that other calls happen meanwhile.
 #[derive(Debug, Default)]
 struct Leisurely(MemoryKv);
 
@@ -153,10 +153,10 @@ impl OrderedKv for Leisurely {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_feed_tells_every_operation_also_while_it_is_committed() {
+async fn the_feed_has_every_operation_also_during_commits() {
     const ROUNDS: u32 = 300;
     let storage = Arc::new(open(Arc::new(Leisurely::default())).unwrap());
-    // From the first look on, every operation is remembered.
+    // From the first read on, every operation is kept.
     let limits = Limits { documents: 10, bytes: 1 << 20 };
     assert!(storage.feed(LocalSeq(0), limits).await.unwrap().changes.is_empty());
     let writer = Arc::clone(&storage);

@@ -1,9 +1,8 @@
-//! How an entry is kept: whole if it is small, and otherwise in pieces.
+//! The layout of entries: a small value is stored whole, a larger one in pieces.
 //!
-//! sled puts whatever does not fit well into its log into a file of its own, which it never syncs:
-//! such a value may be gone after a power failure although the flush that followed it succeeded.
-//! What sled counts is a whole page, of some twenty entries. So nothing large is given to it.
-//!
+//! sled puts a page that does not fit well into its log into a separate file, which it never syncs:
+//! such a value may be lost in a power failure although the flush that followed it succeeded. A
+//! page has some twenty entries, so no large value is passed to sled.
 //! | Key | Value |
 //! |---|---|
 //! | `e` key | `0`, the value |
@@ -20,17 +19,17 @@ const PIECE: u8 = b'p';
 const WHOLE: u8 = 0;
 const IN_PIECES: u8 = 1;
 
-/// What the key of every piece begins with.
+/// The beginning of the key of every piece.
 pub(crate) const ALL_PIECES: &[u8] = &[PIECE];
 
-/// The most bytes of a value that stand in one place.
+/// The most bytes of a value that are stored under one key.
 pub(crate) const PIECE_BYTES: usize = 16 << 10;
 
-/// The size of the parts of sled's file. A page larger than a quarter of it becomes a file of its
-/// own: here, 24 entries of [`PIECE_BYTES`] do not, nor does an index of 300 of our longest keys.
+/// The size of the segments of sled's file. A page larger than a quarter of it becomes a separate
+/// file. 24 entries of [`PIECE_BYTES`] are smaller, and so is an index of 300 of our longest keys.
 pub(crate) const SEGMENT_BYTES: usize = 2 << 20;
 
-/// Where an entry is.
+/// Returns the key of an entry in sled.
 pub(crate) fn entry_key(key: &[u8]) -> SmallVec<[u8; 64]> {
     let mut place = SmallVec::with_capacity(1 + key.len());
     place.push(ENTRY);
@@ -38,17 +37,17 @@ pub(crate) fn entry_key(key: &[u8]) -> SmallVec<[u8; 64]> {
     place
 }
 
-/// Where a piece of an entry is.
+/// Returns the key of a piece of an entry in sled.
 pub(crate) fn piece_key(key: &[u8], number: u32) -> Vec<u8> {
     [&[PIECE], key, &number.to_be_bytes()].concat()
 }
 
-/// The entry's key, of the place where it is.
+/// Returns the key of an entry from its key in sled.
 pub(crate) fn key_of(place: &[u8]) -> Result<&[u8]> {
     place.strip_prefix(&[ENTRY]).ok_or_else(|| damaged("an entry is not where entries are"))
 }
 
-/// What stands in an entry's place.
+/// A stored entry.
 pub(crate) enum Stored<'a> {
     Whole(&'a [u8]),
     Pieces(u32),
@@ -65,7 +64,7 @@ pub(crate) fn parse(stored: &[u8]) -> Result<Stored<'_>> {
     }
 }
 
-/// What to put in an entry's place, made in a buffer that is used again, and its pieces.
+/// Returns the pieces of a value, and writes the stored entry into `head`, which is reused.
 pub(crate) fn cut<'a>(value: &'a [u8], head: &mut Vec<u8>) -> Vec<&'a [u8]> {
     head.clear();
     if value.len() <= PIECE_BYTES {

@@ -1,4 +1,4 @@
-//! How a folder is opened.
+//! Settings of a folder.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use storage_kit::ThreadOptions;
 use storage_kit::kv::KvOptions;
 use sync_core::model::WriteLimits;
 
-/// How a folder is opened, and the bounds within which it is used.
+/// The settings with which a folder is opened, and its bounds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,33 +19,33 @@ use sync_core::model::WriteLimits;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SledConfig {
-    /// The folder. It is made if it is missing, with those above it. Keep nothing else in it.
+    /// The folder. It is created if it is missing, with its parents. Store nothing else in it.
     pub path: PathBuf,
-    /// Whether a commit that has to survive a power failure waits until the disk says that it has
-    /// it. True by default. Without, a power failure may take back the newest commits, also
-    /// acknowledged ones; a crash of the process never does. For tests, and for data that can be
-    /// had again.
+    /// Whether a commit that must survive a power failure waits until the disk has synced it. True
+    /// by default. Without it, a power failure may undo the newest commits, also acknowledged ones;
+    /// a crash of the process never does. Turn it off for tests, and for data that can be restored
+    /// from elsewhere.
     pub sync: bool,
     /// How much sled may keep in memory, in bytes. It is sled's own estimate: see [the measured
     /// figures](crate#when-to-choose-it-and-when-not). 64 MiB by default.
     pub cache_bytes: u64,
-    /// How often sled's background thread tidies: it moves what is still needed out of parts of the
-    /// file that are mostly stale, so that they can be used again, and syncs the file. With none
-    /// the thread is not started, and a part is used again only once nothing in it is needed any
-    /// more. 500 ms by default.
+    /// How often sled's background thread cleans up: it moves live data out of segments of the file
+    /// that are mostly stale, so that they can be reused, and syncs the file. With `None` the
+    /// thread is not started, and a segment is reused only once nothing in it is live. 500 ms by
+    /// default.
     pub tidy_every: Option<Duration>,
     /// How long opening waits for another holder to release the folder. One second by default.
     pub lock_timeout: Duration,
-    /// Threads that read, 1 to 4 (others are taken as the nearest of these). 2 by default.
+    /// The number of reader threads, clamped to 1 to 4. 2 by default.
     pub readers: usize,
-    /// What one local write may hold. A server has no use for it.
+    /// The limits of one local write. A server does not use them.
     pub write_limits: WriteLimits,
     /// The bounds of the threads.
     pub threads: ThreadOptions,
 }
 
 impl SledConfig {
-    /// That folder, and the defaults for everything else.
+    /// Returns settings for that folder, with the defaults for everything else.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {

@@ -1,11 +1,11 @@
-//! What sled's errors mean to the framework.
+//! Converts sled's errors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
-/// Turns an error of sled into ours.
+/// Converts an error of sled.
 pub(crate) fn convert(operation: &'static str, folder: &Path, error: sled::Error) -> Error {
     classify(&error).because(error).during(operation).with("folder", folder.display())
 }
@@ -30,24 +30,24 @@ fn classify(error: &sled::Error) -> Error {
     }
 }
 
-/// Whether it says that the folder is locked. sled has no variant for it, and its version is
-/// pinned.
+/// Returns whether the folder is locked, by the error's text: sled has no variant for it, and its
+/// version is pinned.
 pub(crate) fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock"))
 }
 
-/// The error for stored data that is not what we would have written.
+/// Returns the error for damaged data.
 pub(crate) fn damaged(what: &str) -> Error {
     Error::new(ErrorKind::Incompatible, format!("the store is damaged: {what}"))
 }
 
-/// The error for a file operation of our own.
+/// Returns the error for a file operation of this crate.
 pub(crate) fn io(operation: &'static str, folder: &Path, error: std::io::Error) -> Error {
     let base = Error::new(ErrorKind::Storage, "the folder cannot be read or written");
     base.because(error).during(operation).with("folder", folder.display())
 }
 
-/// Returns the error of every call after a failed write: sled fail-stops, and so does the storage.
+/// Returns the error of every call after a failed write: sled fail-stops, as the storage does.
 pub(crate) fn stopped(error: Error) -> Error {
     let advice = "sled stopped, because a write failed; close the storage, see to the cause, and open it again";
     let kind = match error.kind() {
@@ -57,7 +57,7 @@ pub(crate) fn stopped(error: Error) -> Error {
     Error::new(kind, advice).retrying(Retry::Never).because(error)
 }
 
-/// Runs sled, which asserts what it believes in, and makes an error of a panic.
+/// Calls sled, and converts a panic, as of its assertions, into an error.
 pub(crate) fn contained<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_after_a_failed_write_is_told_the_cause_and_not_to_retry() {
+    fn calls_after_a_failed_write_return_its_cause_and_retry_never() {
         let error = stopped(of(io(std::io::ErrorKind::StorageFull, "no space left")));
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never));
         assert!(error.report().to_string().contains("no space left"), "{error}");

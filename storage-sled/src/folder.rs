@@ -1,4 +1,4 @@
-//! The folder that sled keeps: looked at before sled does, and synced where sled does not.
+//! The folder of a store: checked before sled opens it, and synced where sled does not.
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind as IoErrorKind, Read};
@@ -9,12 +9,12 @@ use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::error;
 
-/// How long closing waits for sled's threads to let go of the lock, and how often it looks.
+/// How often and at which interval closing checks whether sled's threads have released the lock.
 const LETTING_GO: (u32, Duration) = (500, Duration::from_millis(2));
 
-/// Refuses a folder that is not sled's: sled would make files in it, and take a file called `db`
-/// for a damaged one of its own. A missing or empty one is fine, and one whose making was cut
-/// short.
+/// Refuses a folder that is not sled's: sled would create files in it, and read a file called `db`
+/// as a damaged one of its own. A missing or empty folder is accepted, and one whose creation was
+/// interrupted.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let refused = |what: String| {
         let error = Error::new(ErrorKind::Incompatible, what);
@@ -50,7 +50,7 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether there are the settings that sled writes before it makes a store.
+/// Returns whether the settings exist that sled writes before it creates a store.
 fn has_settings(path: &Path) -> std::io::Result<bool> {
     const BEGINNING: &[u8] = b"segment_size: ";
     let mut found = Vec::new();
@@ -62,7 +62,7 @@ fn has_settings(path: &Path) -> std::io::Result<bool> {
     Ok(found == BEGINNING)
 }
 
-/// The file that holds everything, opened a second time.
+/// The file with all data, opened a second time.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     folder: PathBuf,
@@ -70,11 +70,11 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it once sled has made it. With `sync`, a power failure takes neither sled's settings
-    /// nor the names of its files away.
+    /// Opens the file after sled has created it. With `sync`, sled's settings and the names of its
+    /// files survive a power failure.
     pub(crate) fn open(folder: &Path, sync: bool) -> Result<Self> {
         let failed = |e| error::io("open", folder, e);
-        // Windows syncs only what is open for writing.
+        // Windows only syncs files that are open for writing.
         let mut options = File::options();
         let file = options.read(true).write(true).open(folder.join("db")).map_err(failed)?;
         let log = Self { folder: folder.to_owned(), file };
@@ -98,9 +98,9 @@ impl LogFile {
         Ok(())
     }
 
-    /// Waits until the disk has what was written. On Linux sled's flush asks for the pages to be
-    /// written, and neither for the file's length nor for the disk's cache to be emptied
-    /// (`sync_file_range`); elsewhere it does all of it.
+    /// Waits until the disk has synced what was written. On Linux sled's flush requests the pages
+    /// to be written, but syncs neither the file's length nor the disk's cache (`sync_file_range`);
+    /// on other systems it syncs everything.
     pub(crate) fn sync(&self) -> Result<()> {
         if cfg!(target_os = "linux") {
             self.file.sync_data().map_err(|e| error::io("sync", &self.folder, e))?;
@@ -108,7 +108,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Puts another file in the place of the log.
+    /// Replaces the log by another file.
     #[cfg(test)]
     #[cfg(target_os = "linux")]
     pub(crate) fn stand_in(&mut self, file: File) {
@@ -116,13 +116,13 @@ impl LogFile {
     }
 
     /// Waits until sled's lock is free. Threads of sled may hold it for a moment after the last
-    /// handle is gone.
+    /// handle was dropped.
     pub(crate) fn wait_until_free(&self) {
         let (times, pause) = LETTING_GO;
         for _ in 0..times {
             match self.file.try_lock() {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(pause),
-                // Closing the file frees it again. If the lock fails, opening reports the error.
+                // Closing the file releases it again. If the lock fails, opening reports the error.
                 Ok(()) | Err(TryLockError::Error(_)) => return,
             }
         }

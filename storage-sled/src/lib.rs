@@ -13,44 +13,45 @@
 //! [`open_replica`] and [`open_server`] open a folder and start its threads. [`SledKv`] can be used
 //! alone as well.
 //!
-//! # What is promised
+//! # Guarantees
 //!
 //! - What a storage must make durable is flushed and synced before it is acknowledged
-//!   ([`SledConfig::sync`]). Everything else is flushed: sled keeps what it is given in the memory
-//!   of the process until then, so that without a flush even a crash of the process would lose it.
-//! - One process at a time has a folder open. Another one gets
+//!   ([`SledConfig::sync`]). Everything else is flushed: until a flush sled keeps writes in the
+//!   memory of the process, so that even a crash of the process would lose them.
+//! - One process at a time has a folder open. Another one receives
 //!   [`Busy`](sync_core::error::ErrorKind::Busy), after [`SledConfig::lock_timeout`]. The folder is
-//!   free when `close` returns, or when the process dies.
+//!   free when `close` returns, or when the process crashes.
 //! - A folder that is not sled's, of the other kind (a server's as a replica's), of another program
 //!   or another version of sled is refused with
 //!   [`Incompatible`](sync_core::error::ErrorKind::Incompatible), and nothing is written to it.
-//!   Only if another program uses sled with exactly our settings, sled itself opens the store
+//!   Only if another program uses sled with exactly our settings does sled itself open the store
 //!   before it is refused.
-//! - When a write fails, the disk being full for one, the storage stops: every call fails with
+//! - When a write fails, for example on a full disk, the storage stops: every call fails with
 //!   [`Storage`](sync_core::error::ErrorKind::Storage), and with the advice not to retry, until the
-//!   folder is opened again. Then the write that failed is there whole or not at all, and
-//!   everything acknowledged is.
-//! - **Erased data stays in the files for a while.** What is
-//!   [erased](sync_core::replica::WriteOperation::Erase) is gone for every reader of the storage,
-//!   at once. But sled writes a log: old values stay in its file until their part of it is used
-//!   again, which may be never, and nothing shows when.
-//!   [`purge_erased`](sync_core::storage::Storage::purge_erased) therefore returns `false`. Where
-//!   bytes have to go, use SQLite, or write what is left to a new folder and remove the old one.
+//!   folder is opened again. Then the failed write is stored whole or not at all, and everything
+//!   acknowledged is stored.
+//! - **Erased data stays in the files for a while.** Data that was
+//!   [erased](sync_core::replica::WriteOperation::Erase) is no longer returned to any reader of the
+//!   storage. But sled writes a log: old values stay in its file until their segment is reused,
+//!   which may be never, and nothing shows when.
+//!   [`purge_erased`](sync_core::storage::Storage::purge_erased) therefore returns `false`. If the
+//!   bytes must be removed, use SQLite, or copy the remaining data to a new folder and delete the
+//!   old one.
 //! - A snapshot that sled did not finish, because the process was killed or the disk was full while
 //!   the folder was opened, is renamed to `unfinished-snap.…` with a warning, and is not needed. It
 //!   may be deleted.
-//! - A torn end of the file, as a crash leaves it, is cut off. What is found damaged is an error,
-//!   not a panic; but sled may also take damage for a torn end, and go on without what came after
-//!   it. Backups are for that.
+//! - A torn end of the file, as after a crash, is cut off. Detected damage is an error, not a
+//!   panic. But sled may also mistake damage for a torn end, and continue without the data after
+//!   it. Keep backups against that.
 //!
 //! # When to choose it, and when not
 //!
-//! Choose SQLite, unless there is a reason against it: it needs a third of the room for documents
+//! Choose SQLite, unless there is a reason against it: it needs a third of the space for documents
 //! that are written once and a tenth for documents that are written often, opens at once, writes
-//! faster, lets several processes share one replica, outlives a full disk without being opened
-//! again, and can be queried in SQL. A reason for sled is that SQLite is not wanted: sled's code is
-//! all Rust. That alone makes no build without a C compiler, for TLS and zstd in the transports
-//! need one as well. Version 0.34 dates from 2021 and is not maintained.
+//! faster, lets several processes share one replica, survives a full disk without being reopened,
+//! and can be queried in SQL. A reason for sled is that SQLite is not wanted: sled's code is all
+//! Rust. That alone does not avoid a C compiler, because TLS and zstd in the transports need one as
+//! well. Version 0.34 dates from 2021 and is not maintained.
 //!
 //! Measured with `cargo run --release -p benches --example churn`, on two cores of a virtual
 //! machine that others used at the same time, ext4; documents of 300 bytes, in local transactions
@@ -71,13 +72,14 @@
 //! | memory after reading all | 24 MiB | 97 MiB |
 //!
 //! The folder stops growing: 2,000 documents took 12 MiB after 20, 60 and 180 rounds alike (SQLite:
-//! 18 MiB while open, 1.6 MiB closed). It does not shrink: what is deleted makes room for later
-//! writes, not for others. Opening reads the part of the log that was written since the last
-//! opening, and a table of all pages. Of the memory about 64 MiB are [`SledConfig::cache_bytes`];
-//! the rest comes on top.
+//! The folder stops growing: 2,000 documents took 12 MiB after 20, 60 and 180 rounds alike (SQLite:
+//! 18 MiB while open, 1.6 MiB closed). It does not shrink: deletions free space for later writes,
+//! not for other files. Opening reads the part of the log that was written since the last opening,
+//! and a table of all pages. About 64 MiB of the memory are [`SledConfig::cache_bytes`]; the rest
+//! is additional.
 //!
 //! All stores of sled in one process share one lock: while one of them commits, the others neither
-//! read nor write. A server beside a replica, in one process, is better off with SQLite.
+//! read nor write. Use SQLite for a server and a replica in one process.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -135,7 +137,7 @@ pub fn open_replica(config: &SledConfig, fresh: ReplicaId) -> Result<SledStorage
     kv::open_replica(Arc::new(SledKv::open(config)?), fresh, config.options())
 }
 
-/// Opens a server's folder, makes it if it is missing or empty, and starts its threads.
+/// Opens a server's folder, creates it if it is missing or empty, and starts its threads.
 ///
 /// This blocks while sled reads the folder: async code calls it on a thread for blocking work.
 ///

@@ -1,10 +1,11 @@
 //! Snapshots that sled did not finish writing.
 //!
 //! Each opening writes the table of all pages as `snap.LSN.generating` and renames it to `snap.LSN`
-//! (sled 0.34.7, `pagecache/snapshot.rs`). The next opening reads the last name in order, and takes
-//! an unfinished file for a damaged store: a process that was killed while it wrote, or a disk that
-//! was full, would make the folder unreadable for good. A snapshot holds nothing that the log does
-//! not. Without the unfinished one, sled reads the snapshot before it, and the log from there on.
+//! (sled 0.34.7, `pagecache/snapshot.rs`). The next opening reads the last name in order, and
+//! treats an unfinished file as a damaged store: a process that was killed while it wrote, or a
+//! full disk, would make the folder unreadable permanently. A snapshot contains nothing that the
+//! log does not. Without the unfinished one, sled reads the snapshot before it, and the log from
+//! there on.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind as IoErrorKind;
@@ -16,17 +17,16 @@ use crate::error;
 
 const UNFINISHED: (&str, &str) = ("snap.", ".generating");
 
-/// What a file that is put aside is called from then on, before the name that it had: sled reads
-/// nothing of that name.
+/// The prefix of a file that is put aside: sled reads no file of such a name.
 const ASIDE: &str = "unfinished-";
 
-/// At the end of a snapshot: its length before compression (8 bytes), and the checksum of what
-/// comes before both.
+/// The end of a snapshot: its length before compression (8 bytes), and the checksum of everything
+/// before both.
 const TRAILER: usize = 12;
 const CHECKSUM: usize = 4;
 
-/// Renames snapshots that are not whole, so that sled does not read them. A process that has the
-/// folder open may be writing one: then nothing is touched, and sled itself finds the folder
+/// Renames snapshots that are not whole, so that sled does not read them. If a process has the
+/// folder open, it may be writing one: then nothing is touched, and sled itself finds the folder
 /// locked.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ pub(crate) fn put_unfinished_aside(folder: &Path) -> Result<()> {
         Err(e) if e.kind() == IoErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(failed(e)),
     };
-    // sled locks this file before it looks for snapshots. Closing it frees it.
+    // sled locks this file before it looks for snapshots. Closing it releases the lock.
     match log.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(()),
@@ -53,7 +53,7 @@ pub(crate) fn put_unfinished_aside(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The snapshots that were not renamed.
+/// Returns the snapshots that were not renamed.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let failed = |e| error::io("look for unfinished snapshots", folder, e);
     let entries = match std::fs::read_dir(folder) {
@@ -64,7 +64,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     let (beginning, ending) = UNFINISHED;
     let mut found = Vec::new();
     for entry in entries {
-        // sled makes no other names. One that is no Unicode is none of them.
+        // sled creates only Unicode names.
         let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
         if name.starts_with(beginning) && name.ends_with(ending) {
             found.push(name);
@@ -78,7 +78,7 @@ fn put_aside_unless_whole(folder: &Path, name: &str) -> Result<()> {
     if is_whole(&std::fs::read(folder.join(name)).map_err(failed)?) {
         return Ok(());
     }
-    // One that was put aside under this name before was an attempt at the same snapshot.
+    // A file that was put aside under this name before was an attempt at the same snapshot.
     let aside = format!("{ASIDE}{name}");
     std::fs::rename(folder.join(name), folder.join(&aside)).map_err(failed)?;
     tracing::warn!(
@@ -90,7 +90,7 @@ fn put_aside_unless_whole(folder: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether sled would read it: what it checks is the checksum.
+/// Returns whether sled would read the snapshot: it verifies the checksum.
 fn is_whole(snapshot: &[u8]) -> bool {
     let Some(data) = snapshot.len().checked_sub(TRAILER).filter(|data| *data > 0) else {
         return false;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_that_sled_wrote_is_whole_and_no_part_of_it_is() {
+    fn a_snapshot_of_sled_is_whole_and_a_part_of_it_is_not() {
         let folder = tempfile::tempdir().unwrap();
         for n in 0..2 {
             let db = sled::Config::new().path(folder.path()).open().unwrap();

@@ -20,13 +20,13 @@ use crate::folder::{self, LogFile};
 use crate::snapshots;
 use crate::watch::Watch;
 
-/// How often opening looks whether the folder is free.
+/// How often opening checks whether the folder is free.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A folder of sled. Everything is in one tree.
 ///
 /// It blocks, and it fail-stops: after a failed commit the state of sled is unknown, and every call
-/// fails until the folder is opened again. Then the batch is there whole or not at all.
+/// fails until the folder is opened again. Then the batch is stored whole or not at all.
 pub struct SledKv {
     /// None only while it is being dropped.
     db: Option<Db>,
@@ -34,8 +34,7 @@ pub struct SledKv {
     log: LogFile,
     folder: PathBuf,
     sync: bool,
-    /// Whether there may be values in pieces. Without them nothing has to be looked up before it is
-    /// written.
+    /// Whether values in pieces may exist. Without them nothing has to be read before a write.
     in_pieces: AtomicBool,
     failed: OnceLock<Error>,
 }
@@ -50,7 +49,7 @@ impl fmt::Debug for SledKv {
 }
 
 impl SledKv {
-    /// Opens a folder; one that is missing or empty is made. Blocks while sled reads what is in it.
+    /// Opens a folder; one that is missing or empty is created. Blocks while sled reads its data.
     ///
     /// # Errors
     /// `Busy` if another process, or another handle of this one, has it open and does not close it
@@ -83,7 +82,7 @@ impl SledKv {
         Ok(kv)
     }
 
-    /// The store, unless it has failed.
+    /// Returns the store, unless it has failed.
     fn db(&self) -> Result<&Db> {
         match (self.failed.get(), &self.db) {
             (None, Some(db)) => Ok(db),
@@ -106,7 +105,7 @@ impl SledKv {
         }
     }
 
-    /// Remembers that nothing can be relied on any more.
+    /// Records that the state is unknown, so that every later call fails.
     fn fail(&self, error: Error) -> Error {
         self.failed.get_or_init(|| error::stopped(error)).clone()
     }
@@ -115,7 +114,7 @@ impl SledKv {
         self.ask("read", || db.get(key))
     }
 
-    /// The value of an entry, of what stands in its place.
+    /// Returns the value of an entry from its stored form.
     fn value(&self, db: &Db, key: &[u8], stored: &[u8]) -> Result<Bytes> {
         let count = match self.parse(stored)? {
             Stored::Whole(value) => return Ok(Bytes::copy_from_slice(value)),
@@ -140,7 +139,7 @@ impl SledKv {
         error.during("read").with("folder", self.folder.display())
     }
 
-    /// How many pieces an entry is in.
+    /// Returns the number of pieces of an entry.
     fn pieces(&self, db: &Db, key: &[u8]) -> Result<u32> {
         match self.place(db, &entry_key(key))? {
             Some(stored) => match self.parse(&stored)? {
@@ -151,10 +150,10 @@ impl SledKv {
         }
     }
 
-    /// The same batch for sled.
+    /// Converts a batch into one of sled.
     fn prepare(&self, db: &Db, batch: Batch) -> Result<sled::Batch> {
         let (mut writes, mut head) = (sled::Batch::default(), Vec::new());
-        // What is in this batch takes the place of nothing else in it: a key stands in it once.
+        // A batch has each key once, so its writes do not replace each other.
         let in_pieces = self.in_pieces.load(Ordering::Relaxed);
         for (key, value) in batch {
             let mut kept = 0;
@@ -182,7 +181,7 @@ impl SledKv {
 
     fn write(&self, db: &Db, writes: sled::Batch, durability: Durability) -> Result<()> {
         self.ask("write", || db.apply_batch(writes))?;
-        // What sled has not written to its file is lost with the process.
+        // Writes that sled has not flushed to its file are lost with the process.
         let flush = || self.ask("flush", || db.flush()).map(drop);
         match &self.watch {
             Some(watch) => watch.over(flush)?,
@@ -196,11 +195,11 @@ impl SledKv {
 }
 
 impl Drop for SledKv {
-    /// Lets go of the folder: when it returns, it can be opened again.
+    /// Releases the folder: when this returns, it can be opened again.
     fn drop(&mut self) {
         self.watch = None;
         let db = self.db.take();
-        // sled writes what is left, and panics if that fails. Everything that we promised is on the
+        // sled writes what is left, and panics if that fails. Everything acknowledged is on the
         // disk already.
         let _ = contained(|| {
             drop(db);
@@ -254,7 +253,7 @@ fn open(config: &SledConfig) -> Result<Db> {
     let mut waited = Duration::ZERO;
     loop {
         snapshots::put_unfinished_aside(&config.path)?;
-        // A configuration remembers the first error that it met: each attempt has its own.
+        // A configuration keeps the first error, so each attempt needs a new one.
         let attempt = sled::Config::new()
             .path(&config.path)
             .cache_capacity(config.cache_bytes)
@@ -272,12 +271,12 @@ fn open(config: &SledConfig) -> Result<Db> {
     }
 }
 
-/// At least one, and at most a day.
+/// Returns the time in milliseconds, at least one and at most a day.
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, 86_400_000)
 }
 
-/// Where this crate syncs the file itself: elsewhere sled's own flush does.
+/// Only where this crate syncs the file itself: elsewhere sled's own flush does.
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests {
@@ -286,7 +285,7 @@ mod tests {
 
     use super::*;
 
-    /// A store whose log cannot be synced: what stands in its place is a pipe.
+    /// Opens a store whose log is a pipe, which cannot be synced.
     fn unsyncable(folder: &Path, sync: bool) -> SledKv {
         let mut config = SledConfig::new(folder);
         config.sync = sync;
@@ -302,20 +301,20 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_survive_a_power_failure_is_not_acknowledged_before_the_disk_has_it() {
+    fn a_durable_commit_is_not_acknowledged_if_the_sync_fails() {
         let folder = tempfile::tempdir().unwrap();
         let kv = unsyncable(folder.path(), true);
         put(&kv, "a", Durability::Process).unwrap();
         let error = put(&kv, "b", Durability::Power).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage);
         assert!(error.report().to_string().contains("sync"), "{error}");
-        // What the disk holds is unknown now.
+        // The state of the disk is unknown now.
         put(&kv, "c", Durability::Process).unwrap_err();
         kv.get(b"a").unwrap_err();
     }
 
     #[test]
-    fn without_sync_the_disk_is_not_waited_for() {
+    fn without_sync_a_commit_does_not_sync() {
         let folder = tempfile::tempdir().unwrap();
         let kv = unsyncable(folder.path(), false);
         put(&kv, "a", Durability::Power).unwrap();

@@ -1,9 +1,9 @@
-//! Wakes a flush that sled forgot.
+//! Wakes a flush that sled does not wake.
 //!
-//! When one of sled's threads fails to write a buffer, it remembers the error, and in one of two
-//! places (sled 0.34.7, `Log::exit_reservation`) forgets to wake the waiters for that buffer: they
+//! When one of sled's threads fails to write a buffer, it records the error, and in one of two
+//! places (sled 0.34.7, `Log::exit_reservation`) does not wake the waiters for that buffer: they
 //! would wait for ever. Any later write finds the error and wakes them. So this thread writes, if a
-//! flush takes long and the error is there.
+//! flush takes long and the error is recorded.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_millis(100);
 enum Told {
     /// A flush begins.
     Begin,
-    /// It has ended, one way or the other.
+    /// It has ended, successfully or not.
     End,
 }
 
@@ -64,7 +64,7 @@ impl Watch {
 
     fn tell(&self, what: Told) {
         if let Some(told) = &self.told {
-            // Without the thread a flush may hang, and nothing else is different.
+            // Without the thread a flush may hang; nothing else changes.
             let _ = told.send(what);
         }
     }
@@ -75,7 +75,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.told = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already, and took nothing with it.
+            // A panic of the thread has been reported already, and has no other effect.
             let _ = thread.join();
         }
     }
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_that_takes_long_is_left_alone() {
+    fn a_slow_flush_of_a_working_store_is_not_woken() {
         let (asking, asked) = sync_channel(100);
         let (waking, woken) = sync_channel(100);
         let has_failed = move || asking.try_send(()).is_err();
         let wake = move || waking.try_send(()).unwrap_or_default();
         let watch = Watch::with(has_failed, wake).unwrap();
         watch.over(|| (0..3).for_each(|_| asked.recv_timeout(SOON).unwrap()));
-        // Its end of the channel is gone with the thread.
+        // The thread has dropped its end of the channel.
         drop(watch);
         assert!(woken.recv().is_err());
     }

@@ -1,4 +1,4 @@
-//! The suites, on folders.
+//! The conformance suites, on folders.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -18,10 +18,10 @@ use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 use testkit::conformance::{Capabilities, Place};
 
-/// A folder within one of its own. A crash goes on with a copy of it.
+/// A folder inside a temporary one. After a crash the test continues with a copy of it.
 ///
-/// It has no disk that can be full and then have room again: sled stops at the first failure, until
-/// it is opened anew. What happens then is shown in `disk.rs`. Nor can two processes have it open.
+/// It has no disk that can be full and then have space again: sled stops at the first failure,
+/// until it is reopened; `disk.rs` tests that. Two processes cannot have it open, either.
 #[derive(Debug)]
 struct Folders {
     place: TempDir,

@@ -1,4 +1,4 @@
-//! A disk that takes no more: an error, and neither a panic nor a hang.
+//! A full disk is an error, and neither a panic nor a hang.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -15,21 +15,22 @@ use sync_core::storage::Storage;
 
 const FOLDER: &str = "TWOTIDE_TEST_FULL_FOLDER";
 
-/// The thread that tidies works at full speed: it writes too, and meets the same errors.
+/// Returns settings with background cleaning at full speed: it writes, too, and hits the same
+/// errors.
 fn tidied(path: &Path) -> SledConfig {
     let mut config = config(path);
     config.tidy_every = Some(Duration::from_millis(1));
     config
 }
 
-/// A transaction of some 300 KiB over five documents, so that a full file is met at many places of
-/// a batch.
+/// Returns a transaction of some 300 KiB over five documents, so that a file becomes full at many
+/// places of a batch.
 fn bodies(n: usize) -> Vec<(String, String)> {
     let body = |size: usize| format!("\"{n} {}\"", "x".repeat(size));
     (0..5).map(|at| (at.to_string(), body(60_000 + 1_000 * (n % 7)))).collect()
 }
 
-/// Runs in a process of its own whose files may grow to a bound, started by the test below.
+/// Runs in a child process with a limit of the file size, started by the test below.
 #[tokio::test]
 async fn child() {
     let Some(path) = std::env::var_os(FOLDER) else { return };
@@ -46,7 +47,7 @@ async fn child() {
     println!("\nwritten {written}");
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Storage, Retry::Never), "{error}");
     assert!(error.report().to_string().contains("app.sled"), "{error}");
-    // Whatever is asked now says the same at once.
+    // Every later call returns the same at once.
     let again = storage.write(NOW, puts(&[("a", "1")])).await.unwrap_err();
     assert_eq!(again.report().to_string(), error.report().to_string());
     let read = storage.get(vec![key("0")]).await.map(drop).unwrap_err();
@@ -58,8 +59,8 @@ async fn child() {
 async fn a_full_disk_is_an_error_and_what_was_acknowledged_is_there_afterwards() {
     for blocks in [6_300, 7_400, 8_200, 9_100, 12_288, 15_001] {
         let (_folder, path) = place();
-        // The shell sets the bound, in blocks of 512 bytes; without the signal, a write over it is
-        // an error.
+        // The shell sets the limit, in blocks of 512 bytes; with the signal ignored, a write over
+        // it is an error.
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
         let child = Command::new("sh")
             .args(["-c", &script])
@@ -88,7 +89,7 @@ async fn a_full_disk_is_an_error_and_what_was_acknowledged_is_there_afterwards()
         for at in 0..5 {
             let found = storage.get(vec![key(&at.to_string())]).await.unwrap();
             let body = found[0].as_ref().unwrap().state.body.clone().unwrap();
-            // The one that failed may be there, whole.
+            // The failed transaction may be stored, whole.
             let expected = [bodies(written - 1), bodies(written)];
             assert!(expected.iter().any(|b| b[at].1 == body.as_str()), "{written} were written");
         }

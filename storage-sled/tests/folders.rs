@@ -1,4 +1,4 @@
-//! Which folders are opened, which are refused, and that a refused one is left as it is.
+//! Which folders are opened, and which are refused and stay unchanged.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -51,8 +51,8 @@ fn an_empty_folder_and_one_whose_making_was_cut_short_count_as_new() {
 }
 
 #[test]
-fn a_folder_of_somebody_else_is_refused_and_left_as_it_is() {
-    // sled would take the last for a damaged file of its own, and write over it.
+fn a_folder_of_another_program_is_refused_and_unchanged() {
+    // sled would mistake the last for a damaged file of its own, and overwrite it.
     for name in ["holiday.jpg", "snap.jpg", "db"] {
         let (_folder, path) = place();
         std::fs::create_dir(&path).unwrap();
@@ -65,7 +65,7 @@ fn a_folder_of_somebody_else_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn what_a_system_puts_into_every_folder_is_in_nobodys_way() {
+fn files_of_the_operating_system_are_ignored() {
     let (_folder, path) = place();
     open_as_replica(&path).unwrap();
     std::fs::write(path.join(".DS_Store"), b"x").unwrap();
@@ -82,7 +82,7 @@ fn a_file_is_no_folder() {
 }
 
 #[test]
-fn a_servers_folder_is_no_replica_and_the_other_way_round() {
+fn a_servers_folder_is_no_replicas_and_the_reverse() {
     let (_folder, path) = place();
     open_as_server(&path).unwrap();
     assert_incompatible(&open_as_replica(&path).unwrap_err(), "server");
@@ -95,11 +95,11 @@ fn a_servers_folder_is_no_replica_and_the_other_way_round() {
 
 #[test]
 fn a_store_that_another_program_made_with_sled_is_refused() {
-    // As sled makes them by itself.
+    // As sled creates it by default.
     let (_folder, path) = place();
     drop(sled::open(&path).unwrap());
     assert_incompatible(&open_as_replica(&path).unwrap_err(), "another program");
-    // With the same settings as ours, with entries or trees of its own.
+    // With the same settings as ours, but with other entries or trees.
     for tree in [None, Some("theirs")] {
         let (_folder, path) = place();
         let theirs = sled::Config::new().path(&path).segment_size(2 << 20).open().unwrap();
@@ -112,15 +112,15 @@ fn a_store_that_another_program_made_with_sled_is_refused() {
     }
 }
 
-/// A store that sled itself closed may be locked for another moment, but not for the second that
-/// opening waits.
+/// Asserts that an error is not `Busy`: a store that sled itself closed stays locked for a moment,
+/// but not for the second that opening waits.
 fn patient(error: Error) -> Error {
     assert_ne!(error.kind(), ErrorKind::Busy, "{error}");
     error
 }
 
 #[test]
-fn damaged_entries_are_incompatible_and_say_in_which_folder() {
+fn damaged_entries_are_incompatible_with_the_folder_in_the_error() {
     for damage in [&b""[..], &[7], &[1], &[1, 0, 0, 0, 2]] {
         let (_folder, path) = place();
         let other = sled::Config::new().path(&path).segment_size(2 << 20).open().unwrap();
@@ -166,7 +166,7 @@ async fn a_folder_that_is_open_is_busy_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn who_comes_early_waits_for_the_one_before() {
+async fn opening_waits_until_the_folder_is_released() {
     let (_folder, path) = place();
     let mut patient = config(&path);
     patient.lock_timeout = Duration::from_secs(20);
@@ -181,7 +181,7 @@ async fn a_closed_folder_can_be_opened_again_at_once_and_often() {
     let (_folder, path) = place();
     let mut config = config(&path);
     config.lock_timeout = Duration::ZERO;
-    // With the thread that tidies: it holds handles too.
+    // With background cleaning, whose thread holds handles, too.
     config.tidy_every = Some(Duration::from_millis(1));
     for n in 0..25 {
         let storage = open_replica(&config, REPLICA).unwrap();
@@ -191,7 +191,8 @@ async fn a_closed_folder_can_be_opened_again_at_once_and_often() {
         let error = storage.write(NOW, puts(&[("late", "1")])).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Closed);
     }
-    // A store that is dropped without being closed is free as well, once its threads have ended.
+    // A store that is dropped without being closed is released as well, once its threads have
+    // ended.
     for _ in 0..10 {
         drop(SledKv::open(&config).unwrap());
     }
@@ -214,7 +215,7 @@ async fn a_server_remembers_its_scopes() {
 }
 
 #[test]
-fn what_is_large_is_kept_in_sleds_log_and_leaves_nothing_behind() {
+fn large_values_are_stored_in_sleds_log_and_leave_nothing_behind() {
     let (_folder, path) = place();
     let mut kv = SledKv::open(&config(&path)).unwrap();
     let long = |n: u32| Key::from(&[&[b'k'; 776], &n.to_be_bytes()[..]].concat()[..]);
@@ -231,13 +232,13 @@ fn what_is_large_is_kept_in_sleds_log_and_leaves_nothing_behind() {
             assert_eq!(kv.get(&long(n)).unwrap().unwrap(), value(n, size(n)));
         }
         assert_eq!(std::fs::read_dir(path.join("blobs")).unwrap().count(), 0);
-        // What was cut before it was opened is known to be, too.
+        // A reopened store detects that entries are in pieces.
         if round % 2 == 1 {
             drop(kv);
             kv = SledKv::open(&config(&path)).unwrap();
         }
     }
-    // Many long keys, so that the pages that hold nothing but keys are large as well.
+    // Many long keys, so that pages that contain only keys are large as well.
     for start in (0..3_000).step_by(1_000) {
         let batch = (start..start + 1_000).map(|n| (long(n), Some(vec![1; 100].into()))).collect();
         kv.commit(batch, Durability::Process).unwrap();
@@ -268,6 +269,6 @@ fn sled_alone_shows_a_batch_in_the_middle_of_a_range() {
         Ok(std::ops::ControlFlow::Continue(()))
     })
     .unwrap();
-    // This is why the layer above lets no commit into a snapshot.
+    // This is why the layer above runs no commit while a snapshot is open.
     assert_eq!((seen[0], seen[99]), (1, 2));
 }

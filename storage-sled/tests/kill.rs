@@ -1,4 +1,4 @@
-//! What is left of a process that is killed without warning.
+//! The data of a process that is killed without warning.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -23,7 +23,7 @@ use testkit::killed::{Child, place_of_child, report, times};
 const EPOCH: Epoch = Epoch([1; 16]);
 const NEW: NewLog = NewLog { epoch: EPOCH, key: LogKey([7; 16]) };
 
-/// As an app has it, but that the thread that tidies is as busy as it can be.
+/// Returns default settings, with background cleaning at full speed.
 fn killed(path: &Path) -> SledConfig {
     let mut config = config(path);
     config.tidy_every = Some(Duration::from_millis(1));
@@ -34,14 +34,14 @@ fn open(path: &Path) -> SledStorage {
     open_replica(&killed(path), REPLICA).unwrap()
 }
 
-/// The documents of one transaction, one of them large.
+/// Returns the documents of one transaction, one of them large.
 fn transaction(n: u64) -> Vec<(String, String)> {
     let body = |size: usize| format!("\"{n} {}\"", "x".repeat(size));
     vec![(format!("{n}a"), body(1)), (format!("{n}b"), body(60_000)), (format!("{n}c"), body(500))]
 }
 
-/// Runs in a process of its own, started by the tests below: writes until it is killed. So do the
-/// other children.
+/// Runs in a child process, started by the tests below: writes until it is killed. The other
+/// children do the same.
 #[tokio::test]
 async fn child_writes() {
     let Some(path) = place_of_child() else { return };
@@ -73,7 +73,7 @@ async fn child_appends() {
 fn child_commits() {
     let Some(path) = place_of_child() else { return };
     let kv = SledKv::open(&killed(&path)).unwrap();
-    // It goes on where the one before was killed.
+    // It continues where the one before was killed.
     for n in common::entries(&kv).unwrap().len() as u64.. {
         let batch = vec![(n.to_be_bytes()[..].into(), Some(vec![1; 2_000].into()))];
         kv.commit(batch, Durability::Process).unwrap();
@@ -101,12 +101,12 @@ async fn append(storage: &impl ServerStorage, n: u64) {
 }
 
 #[tokio::test]
-async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
+async fn every_acknowledged_write_of_a_killed_process_is_stored_whole() {
     for round in 0..15 * times() {
         let (_folder, path) = place();
         let acknowledged = Child::start("child_writes", &path, 1 + round % 23).kill();
         let storage = open(&path);
-        // The one after the last may be there too, but not in part.
+        // The transaction after the last acknowledged one may be stored, too, but not in part.
         for n in 0..acknowledged + 2 {
             let documents = transaction(n);
             let keys = documents.iter().map(|(id, _)| key(id)).collect();
@@ -121,7 +121,7 @@ async fn every_acknowledged_write_of_a_killed_process_is_there_and_whole() {
 }
 
 #[tokio::test]
-async fn every_acknowledged_append_of_a_killed_server_is_there() {
+async fn every_acknowledged_append_of_a_killed_server_is_stored() {
     for round in 0..8 * times() {
         let (_folder, path) = place();
         let acknowledged = Child::start("child_appends", &path, 1 + round % 29).kill();
@@ -137,7 +137,7 @@ async fn every_acknowledged_append_of_a_killed_server_is_there() {
 }
 
 #[test]
-fn what_need_not_survive_a_power_failure_survives_a_killed_process() {
+fn commits_without_sync_survive_a_killed_process() {
     let (_folder, path) = place();
     let mut there = 0;
     for round in 0..25 * times() {

@@ -1,4 +1,4 @@
-//! Every rule of taking in, pushing, settling and resetting, on real folders.
+//! Every rule of applying, pushing, settling and resetting, on real folders.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ mod common;
 use storage_sled::SledKv;
 use testkit::cores::{Cores, KvCores};
 
-/// Cores over folders within one of their own.
+/// Returns cores over folders inside a temporary one.
 fn cores() -> impl Cores {
     let folder = tempfile::tempdir().unwrap();
     KvCores::new(move |n| SledKv::open(&common::config(&folder.path().join(format!("{n}.sled")))))

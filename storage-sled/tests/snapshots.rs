@@ -1,5 +1,4 @@
-//! What a process leaves that ends while sled writes a snapshot, which it does whenever a folder is
-//! opened.
+//! A process that ends while sled writes a snapshot, which it does whenever a folder is opened.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -13,7 +12,7 @@ use storage_kit::kv::{Batch, OrderedKv};
 use storage_sled::SledKv;
 use sync_core::error::ErrorKind;
 
-/// A place in the log that is beyond that of any snapshot here: sled reads this file first.
+/// A position in the log after that of any snapshot here: sled reads this file first.
 const NEWEST: &str = "snap.0000000000FFFFFF.generating";
 
 fn commit(path: &Path, n: u8) {
@@ -26,7 +25,7 @@ fn keys(path: &Path) -> usize {
     entries(&SledKv::open(&config(path)).unwrap()).unwrap().len()
 }
 
-/// The snapshot of the last opening.
+/// Returns the snapshot of the last opening.
 fn snapshot(path: &Path) -> PathBuf {
     let is_snapshot = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().starts_with("snap.");
     files(path).into_iter().map(|(path, _)| path).rfind(is_snapshot).unwrap()
@@ -44,7 +43,7 @@ fn a_snapshot_that_was_not_finished_is_put_aside_and_nothing_is_missing() {
         assert!(!path.join(NEWEST).exists());
         let aside = std::fs::read(path.join(format!("unfinished-{NEWEST}"))).unwrap();
         assert_eq!(aside, whole[..length]);
-        // And it goes on from there.
+        // The store continues from there.
         commit(&path, written);
         assert_eq!(keys(&path), usize::from(written) + 1);
     }

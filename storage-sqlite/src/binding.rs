@@ -1,14 +1,14 @@
-//! Which write-ahead log belongs to which file.
+//! The binding of a write-ahead log to its file.
 //!
-//! SQLite applies whatever log lies beside a file. It checks the frames of the log, and nothing
-//! says which file they were written for: with an older copy of the file beside a newer log, pages
-//! of two states are read as one. Documents are missing then, or the file is malformed, while the
-//! counts and digests in it are those of the newer state.
+//! SQLite applies any log that lies beside a file. It checks the frames of the log, but not which
+//! file they were written for: with an older copy of the file beside a newer log, pages of two
+//! states are read as one. Documents are missing then, or the file is malformed, while the counts
+//! and digests in it are those of the newer state.
 //!
-//! A row names the log, so that the two are distinguished. Each log has random numbers in its
-//! header (the salts) that change whenever SQLite begins it anew, which it does only when all of
-//! the old one is in the file. The first commit in a new log is followed by one that writes the
-//! row: the log it is in, and the one that the row named before.
+//! A row names the log, so that a mismatch is detected. Each log has random numbers in its header
+//! (the salts) that change whenever SQLite restarts it, which it does only when all of the old one
+//! is in the file. The first commit in a new log is followed by one that writes the row: the
+//! current log, and the one that the row named before.
 //!
 //! ```text
 //!   the log's row:  (this log, the log before)       the file's row:  (the log before, …)   nothing was moved yet
@@ -16,18 +16,18 @@
 //! ```
 //!
 //! So the file, read alone, names either of the two, however much of the log was moved into it and
-//! wherever that was cut short. One that names another log is another file's.
+//! wherever that was interrupted. A file that names another log does not belong to this one.
 //!
-//! A copy of the file that was made while the same log was there, or the one before, names the
-//! right log and may be older than what was moved into the file since. So each time that the log is
-//! moved gets a number, which is written to the row first: in a file it never goes back. A copy
-//! that has the newest number is no danger: the log holds every page that changed since. An older
-//! copy put over a file that is [open](crate::moved) is recognised by its number, and one beside a
-//! log by the number that the file had when that log began.
+//! A copy of the file that was made while the same log existed, or the one before, names the right
+//! log and may be older than what was moved into the file since. So each move of the log gets a
+//! number, which is written to the row first and never decreases in a file. A copy with the newest
+//! number is safe: the log holds every page that changed since. An older copy put over a file that
+//! is [open](crate::moved) is detected by its number, and one beside a log by the number that the
+//! file had when that log began.
 //!
-//! Between the first commit and the one that writes the row a process may be killed, and while
+//! A process may be killed between the first commit and the one that writes the row, and while
 //! `VACUUM` moves the tables the file alone may not be readable. Then the two cannot be compared,
-//! and what is kept is counted instead.
+//! and the rows are counted instead.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -46,7 +46,7 @@ use crate::schema::Kind;
 /// The salts of a log.
 type Salts = [u8; 8];
 
-/// Where they stand in the log's header (SQLite's file format, section 4.1).
+/// Their offset in the log's header (SQLite's file format, section 4.1).
 const SALTS_AT: u64 = 16;
 
 const ROW: &str = "SELECT * FROM log_binding WHERE id = 1";
@@ -58,13 +58,13 @@ const NUMBER: &str = "UPDATE log_binding SET moved = moved + 1 WHERE id = 1";
 #[derive(Debug)]
 struct Binding {
     log: Salts,
-    /// Empty for none.
+    /// Empty if there is none.
     before: Vec<u8>,
     moved: i64,
     done: i64,
 }
 
-/// What the writer knows about the log that it writes to.
+/// The writer's state about the current log.
 #[derive(Debug, Default)]
 pub(crate) struct LogBinding {
     log: Option<File>,
@@ -73,16 +73,16 @@ pub(crate) struct LogBinding {
 }
 
 impl LogBinding {
-    /// The log in use now, if it has begun.
+    /// Returns the log in use now, if it has begun.
     fn current(&mut self) -> Option<Salts> {
         read_salts(self.log.as_mut()?)
     }
 }
 
-/// What comparing a file with its log came to.
+/// The result of comparing a file with its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// There is no log, or it is the file's.
+    /// There is no log, or it belongs to the file.
     Fits,
     /// They cannot be compared.
     Unknown,
@@ -92,7 +92,7 @@ impl<K, A> Core<K, A> {
     /// Compares the file with the log beside it, before anything is written to either.
     ///
     /// # Errors
-    /// `Incompatible` if the log is another file's.
+    /// `Incompatible` if the log belongs to another file.
     pub(crate) fn check_log(&self) -> Result<Found> {
         // Another process that has the file open may be about to write the row.
         const TRIES: u32 = 4;
@@ -109,8 +109,8 @@ impl<K, A> Core<K, A> {
         let Some(place) = self.place.as_ref().filter(|p| p.lockable().is_some()) else {
             return Ok(Found::Fits);
         };
-        // As long as this snapshot is held, no other process can begin the log anew and move that
-        // one into the file, too.
+        // As long as this snapshot is held, no other process can restart the log and move that one
+        // into the file, too.
         let failed = |e| self.failed("open", e);
         let snapshot = self.connection.unchecked_transaction().map_err(failed)?;
         let seen = row_of(&snapshot).map_err(failed)?;
@@ -118,8 +118,7 @@ impl<K, A> Core<K, A> {
         let Some(seen) = seen.filter(|seen| seen.log == log) else { return Ok(Found::Unknown) };
         let Ok(alone) = file_alone(place) else { return Ok(Found::Unknown) };
         let Some(alone) = alone else {
-            // The log may be the first one, or hold tables that were moved, of which the file has a
-            // part.
+            // The log may be the first one, or hold moved tables, of which the file has a part.
             return Ok(if seen.before.is_empty() { Found::Fits } else { Found::Unknown });
         };
         if alone.log != log && alone.log[..] != seen.before {
@@ -127,7 +126,7 @@ impl<K, A> Core<K, A> {
         }
         match seen.done - alone.moved {
             ..=0 => Ok(Found::Fits),
-            // The log may have begun anew with the very commit that wrote the number.
+            // The log may have restarted with the very commit that wrote the number.
             1 => Ok(Found::Unknown),
             _ => Err(another_file()),
         }
@@ -135,11 +134,11 @@ impl<K, A> Core<K, A> {
 }
 
 impl<K: Kind> Core<K, Writing> {
-    /// Has the row name the log that the last commit went to. A failure leaves the log unbound
-    /// until the next commit: the commit before happened all the same.
+    /// Makes the row name the log of the last commit. A failure leaves the log unbound until the
+    /// next commit: the commit before is stored all the same.
     pub(crate) fn bind_log(&mut self) {
         self.open_log();
-        // SQLite may begin the log anew for this very commit, if another process moved the old one
+        // SQLite may restart the log for this very commit, if another process moved the old one
         // meanwhile.
         for _ in 0..3 {
             let current = self.access.binding.current();
@@ -154,7 +153,7 @@ impl<K: Kind> Core<K, Writing> {
         }
     }
 
-    /// Opens the log, to be asked after each commit whether it began anew.
+    /// Opens the log, to check after each commit whether it was restarted.
     fn open_log(&mut self) {
         let Some(opened) = self.opened.as_mut().filter(|_| self.access.binding.log.is_none())
         else {
@@ -181,9 +180,8 @@ impl<K: Kind> Core<K, Writing> {
         self.run("COMMIT", []).map(drop)
     }
 
-    /// Gives the next move of the log into the file a number. Without one, which a failure leads
-    /// to, the log is moved all the same, and an older copy that is put over the file may not be
-    /// noticed.
+    /// Gives the next move of the log into the file a number. If that fails, the log is moved
+    /// without one, and an older copy that is put over the file may not be detected.
     pub(crate) fn number_move(&mut self) {
         // Nothing was committed: there is nothing to move.
         if self.access.binding.bound.is_none() {
@@ -202,14 +200,14 @@ impl<K: Kind> Core<K, Writing> {
     }
 }
 
-/// The number of the last move of a log that is in the file. None within if it has none yet; none
-/// if the file alone cannot be read now.
+/// Returns the number of the last move of a log that is in the file. The inner `None` means that it
+/// has none yet; the outer one that the file alone cannot be read now.
 pub(crate) fn last_move(path: &Path) -> Option<Option<i64>> {
     let row = row_of(&alone(path).ok()?).ok()?;
     Some(row.map(|row| row.moved))
 }
 
-/// The error for a log that is another file's.
+/// Returns the error for a log that belongs to another file.
 pub(crate) fn another_file() -> Error {
     let what = "the file and the write-ahead log beside it (`<file>-wal`) are of two different states: the file was \
                 replaced, or put back from a copy, and the log was left; put the file back that the log belongs to, or, to \
@@ -217,13 +215,13 @@ pub(crate) fn another_file() -> Error {
     Error::new(ErrorKind::Incompatible, what).during("open")
 }
 
-/// What the row says, if there is one.
+/// Returns the row, if there is one.
 fn row_of(connection: &Connection) -> rusqlite::Result<Option<Binding>> {
     let has_table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'log_binding'";
     if connection.query_row(has_table, [], |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
-    // In a file of an older version there are no numbers.
+    // A file of an older version has no numbers.
     let number = |row: &Row<'_>, name| match row.get(name) {
         Err(rusqlite::Error::InvalidColumnName(_)) => Ok(0),
         number => number,
@@ -235,10 +233,10 @@ fn row_of(connection: &Connection) -> rusqlite::Result<Option<Binding>> {
     connection.query_row(ROW, [], read).optional()
 }
 
-/// The row as it stands in the file without the log.
+/// Returns the row in the file without the log.
 fn file_alone(place: &Place) -> rusqlite::Result<Option<Binding>> {
     let Some(path) = place.lockable() else { return Ok(None) };
-    // Nothing of it changes while the snapshot is held, but what the log has.
+    // While the snapshot is held, only the log may change.
     row_of(&alone(path)?)
 }
 

@@ -9,17 +9,17 @@ use sync_core::model::{Body, Collection, DocumentId, DocumentState, ReplicaId, R
 
 use crate::error::damaged;
 
-/// The form of blobs that this version writes, their first byte.
+/// The first byte of the blobs that this version writes.
 const FORMAT: u8 = 1;
 
-/// A value as a blob.
+/// Returns a value as a blob.
 pub(crate) fn to_blob(value: &impl Codec) -> Vec<u8> {
     let mut blob = vec![FORMAT];
     value.encode(&mut blob);
     blob
 }
 
-/// The value that a blob holds.
+/// Returns the value that a blob holds.
 pub(crate) fn from_blob<T: Codec>(blob: &[u8]) -> Result<T> {
     read_blob(blob, |input| {
         let value = T::decode(input)?;
@@ -43,10 +43,10 @@ fn read_blob<T>(blob: &[u8], read: impl FnOnce(&mut Reader) -> Result<T>) -> Res
     })
 }
 
-/// A number as SQLite keeps it.
+/// Returns a number as SQLite stores it.
 ///
 /// # Errors
-/// `Storage` beyond 63 bits: no server that counts from 1 gets there.
+/// `Storage` beyond 63 bits: no server that counts from 1 reaches them.
 pub(crate) fn number(n: u64) -> Result<i64> {
     i64::try_from(n).map_err(|_| {
         Error::new(ErrorKind::Storage, "a position does not fit into 63 bits")
@@ -55,12 +55,13 @@ pub(crate) fn number(n: u64) -> Result<i64> {
     })
 }
 
-/// A number to compare stored ones with: whatever is larger than they can be is the largest.
+/// Returns a number to compare stored ones with: larger numbers than can be stored become the
+/// largest.
 pub(crate) fn bound(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// A page's size.
+/// Returns the size of a page as a number.
 pub(crate) fn page(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -112,18 +113,18 @@ pub(crate) fn optional_blob<'r>(row: &'r Row<'_>, column: usize) -> Result<Optio
     }
 }
 
-/// A value in a blob that must be there.
+/// Returns a value in a blob that must not be null.
 pub(crate) fn decoded<T: Codec>(row: &Row<'_>, column: usize) -> Result<T> {
     from_blob(optional_blob(row, column)?.ok_or_else(|| unexpected(column))?)
 }
 
-/// The value with which a blob begins that must be there. The rest is not looked at.
+/// Returns the value at the beginning of a blob that must not be null. The rest is not read.
 pub(crate) fn begins_with<T: Codec>(row: &Row<'_>, column: usize) -> Result<T> {
     let blob = optional_blob(row, column)?.ok_or_else(|| unexpected(column))?;
     read_blob(&blob[..blob.len().min(64)], T::decode)
 }
 
-/// A value in a blob that may be missing.
+/// Returns a value in a blob that may be null.
 pub(crate) fn optional_decoded<T: Codec>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
     optional_blob(row, column)?.map(from_blob).transpose()
 }
@@ -153,7 +154,7 @@ macro_rules! state_columns {
 pub(crate) use state_columns;
 
 /// A document's state as columns. Without a state all are null; without a body it is a tombstone;
-/// the author is null if the revision says it.
+/// the author is null if it equals the revision.
 #[derive(Default)]
 pub(crate) struct StateColumns<'a> {
     pub(crate) stamp: Option<i64>,
@@ -181,7 +182,7 @@ impl<'a> StateColumns<'a> {
     }
 }
 
-/// All 64 bits of a stamp: its sign means nothing, and nothing is ordered by it.
+/// Returns all 64 bits of a stamp: the sign has no meaning, and nothing is ordered by it.
 fn bits(stamp: Stamp) -> i64 {
     stamp.to_bits().cast_signed()
 }
@@ -200,7 +201,7 @@ fn revision(row: &Row<'_>, column: usize) -> Result<Option<Revision>> {
 /// How many columns a state has.
 pub(crate) const STATE_COLUMNS: usize = 7;
 
-/// The state in the first columns of a row, if there is one.
+/// Returns the state in the first columns of a row, if there is one.
 pub(crate) fn state(row: &Row<'_>) -> Result<Option<DocumentState>> {
     let Some(own) = revision(row, 0)? else { return Ok(None) };
     let author = revision(row, 2)?.unwrap_or(own);
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_blob_of_another_form_or_with_missing_bytes_is_incompatible() {
+    fn a_blob_of_another_format_or_with_missing_bytes_is_incompatible() {
         let blob = to_blob(&7u64);
         assert_eq!(from_blob::<u64>(&blob).unwrap(), 7);
         for bad in [&[][..], &[FORMAT], &[FORMAT + 1, 7], &[FORMAT, 7, 7], &[FORMAT, 0x80]] {

@@ -1,7 +1,7 @@
-//! Notices the commits of other processes.
+//! Detects the commits of other processes.
 //!
 //! A thread reads the [version](DataVersion) every 25 ms, while there are listeners. The writer's
-//! own commits show there too, so a listener is sometimes woken twice, which is harmless: a wake-up
+//! own commits change it, too, so a listener is sometimes woken twice, which is harmless: a wake-up
 //! carries no data.
 
 use std::sync::Weak;
@@ -16,7 +16,7 @@ use crate::core::Place;
 use crate::moved::Opened;
 use crate::version::DataVersion;
 
-/// How long a commit of another process may go unnoticed.
+/// The longest time until a commit of another process is detected.
 const POLL: Duration = Duration::from_millis(25);
 
 /// The channel that wakes the listeners.
@@ -50,11 +50,11 @@ impl Watch {
 }
 
 impl Drop for Watch {
-    /// Waits for the thread, so that none of it is left when a storage is closed.
+    /// Waits for the thread, so that it has ended when a storage is closed.
     fn drop(&mut self) {
         self.listeners = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has been reported already, and took nothing with it.
+            // A panic of the thread has been reported already, and has no other effect.
             let _ = thread.join();
         }
     }
@@ -74,12 +74,12 @@ fn watch(
             continue;
         }
         // A file that was removed or replaced is reported like a commit: the next read or write
-        // meets the error.
+        // returns the error.
         let is_there = opened.is_none_or(|opened| opened.check().is_ok());
         if std::mem::replace(&mut was_there, is_there) && !is_there {
             commits.send_modify(|n| *n = n.wrapping_add(1));
         }
-        // A failure is not reported here: the next read or write meets it too.
+        // A failure is not reported here: the next read or write returns it, too.
         let Some(now) = version.get() else { continue };
         if seen.replace(now) != Some(now) {
             commits.send_modify(|n| *n = n.wrapping_add(1));

@@ -1,4 +1,4 @@
-//! One connection, and what it is used for.
+//! One connection, and its statements.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -26,9 +26,9 @@ pub use crate::transaction::{Reading, Writing};
 ///
 /// See [`SqliteReplicaWriter`](crate::SqliteReplicaWriter) and its siblings.
 pub struct Core<K, A> {
-    /// Notices the commits of other processes. Before the connection, so that the one of its own
-    /// closes first: the last connection moves the log into the file and removes it, and none does
-    /// if two close at once.
+    /// Detects the commits of other processes. Declared before the connection, so that its own
+    /// connection closes first: the last one moves the log into the file and removes it, and none
+    /// does if two close at once.
     pub(crate) watch: Option<Watch>,
     pub(crate) connection: Connection,
     pub(crate) names: RefCell<Names>,
@@ -39,10 +39,10 @@ pub struct Core<K, A> {
     pub(crate) access: A,
     /// Whether the snapshot is of a replica that is being loaded.
     pub(crate) loading: Cell<bool>,
-    /// Set by a reader that needs the index which a load does without; shared by the connections of
-    /// one storage.
+    /// Set by a reader that needs the index which is missing during a load; shared by the
+    /// connections of one storage.
     pub(crate) wants_index: Arc<AtomicBool>,
-    /// What made SQLite end the transaction by itself.
+    /// The error that made SQLite end the transaction by itself.
     pub(crate) lost: RefCell<Option<Error>>,
     kind: PhantomData<K>,
 }
@@ -56,13 +56,12 @@ impl<K, A: fmt::Debug> fmt::Debug for Core<K, A> {
     }
 }
 
-/// Prepared statements that a connection keeps. More than we have, so that none is ever prepared
-/// twice.
+/// The number of prepared statements that a connection caches: more than exist, so that none is
+/// prepared twice.
 const STATEMENTS: usize = 64;
 
 impl<K: Kind> Core<K, Writing> {
-    /// Opens a file for writing, makes it if it is missing or empty, and brings its tables up to
-    /// date.
+    /// Opens a file for writing, creates it if it is missing or empty, and migrates its tables.
     pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
         let place = Place::of(config)?;
         place.check::<K>()?;
@@ -75,7 +74,7 @@ impl<K: Kind> Core<K, Writing> {
         Ok(core)
     }
 
-    /// A database in memory, gone when it is dropped.
+    /// Opens a database in memory, which is lost when it is dropped.
     pub(crate) fn open_memory() -> Result<Self> {
         let opened = Connection::open_in_memory();
         let connection = opened.map_err(|e| error::convert("open", None, e))?;
@@ -89,9 +88,9 @@ impl<K: Kind> Core<K, Writing> {
         self.bound(config)?;
         self.access.patience = config.busy_timeout;
         self.access.load_from = config.load_from;
-        // What is removed is written over, so that little is left of what is erased.
+        // Removed data is overwritten, so that little is left of erased data.
         self.pragma("secure_delete", 1)?;
-        // Should the file turn out not to be ours, closing it must not touch it.
+        // If the file turns out to belong to another program, closing it must not change it.
         self.checkpoint_on_close(false)?;
         schema::check::<K>(&self.connection)?;
         let log = self.check_log()?;
@@ -115,8 +114,8 @@ impl<K: Kind> Core<K, Writing> {
         Ok(())
     }
 
-    /// Changes the most pages of 4 KiB that the file may grow to; none for no bound but the disk.
-    /// It is never less than what the file has already.
+    /// Changes the most pages of 4 KiB that the file may grow to; `None` means no bound but the
+    /// disk. The bound is never less than the current size of the file.
     ///
     /// # Errors
     /// `Storage`.
@@ -127,7 +126,7 @@ impl<K: Kind> Core<K, Writing> {
 }
 
 impl<K: Kind> Core<K, Reading> {
-    /// Opens a file for reading that [is there](Core::open_file) already.
+    /// Opens an existing file for reading.
     pub(crate) fn open_file(config: &SqliteConfig) -> Result<Self> {
         let place = Place::of(config)?;
         place.check::<K>()?;
@@ -159,13 +158,13 @@ impl<K, A> Core<K, A> {
         }
     }
 
-    /// The file, with all links resolved; none for a database in memory.
+    /// Returns the file, with all links resolved; none for a database in memory.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.place.as_ref().map(|place| &*place.path)
     }
 
-    /// Two names of one file must lead to one lock.
+    /// Resolves links, because two names of one file must lead to one lock.
     fn resolve_links(&mut self) {
         if let Some(path) = self.place.as_mut().and_then(Place::real)
             && let Ok(resolved) = std::fs::canonicalize(&*path)
@@ -189,14 +188,14 @@ impl<K, A> Core<K, A> {
         configured.map(drop).map_err(|e| self.failed("set up", e))
     }
 
-    /// Prepares every statement once. Left to itself SQLite plans a statement anew whenever other
+    /// Prepares every statement once. By default SQLite plans a statement again whenever other
     /// values are bound to it, which made reading one document ten times slower.
     fn keep_statements(&self) -> Result<()> {
         self.connection.set_prepared_statement_cache_capacity(STATEMENTS);
         self.configure(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
     }
 
-    /// Sets what bounds a connection in time and memory.
+    /// Sets the bounds of a connection in time and memory.
     fn bound(&self, config: &SqliteConfig) -> Result<()> {
         self.keep_statements()?;
         self.connection.busy_timeout(config.busy_timeout).map_err(|e| self.failed("open", e))?;
@@ -204,7 +203,7 @@ impl<K, A> Core<K, A> {
     }
 
     pub(crate) fn pragma(&self, name: &'static str, value: i64) -> Result<()> {
-        // Some settings answer with their value and some do not.
+        // Some settings return their value and some do not.
         let ignore = |_: &Row<'_>| Ok(());
         self.connection.pragma_update_and_check(None, name, value, ignore).or_else(|e| match e {
             rusqlite::Error::QueryReturnedNoRows => Ok(()),
@@ -220,7 +219,7 @@ impl<K, A> Core<K, A> {
         error
     }
 
-    /// Names the file in an error.
+    /// Adds the file to an error.
     pub(crate) fn on(&self, error: Error) -> Error {
         if error.context().any(|(name, _)| name == "file") {
             return error;
@@ -228,7 +227,7 @@ impl<K, A> Core<K, A> {
         error::on(error, self.file())
     }
 
-    /// Visits rows until the visitor answers `false`.
+    /// Visits rows until the visitor returns `false`.
     pub(crate) fn each<T>(
         &self,
         sql: &'static str,
@@ -257,7 +256,7 @@ impl<K, A> Core<K, A> {
         Ok(())
     }
 
-    /// The first row, if there is one.
+    /// Returns the first row, if there is one.
     pub(crate) fn one<T>(
         &self,
         sql: &'static str,
@@ -272,7 +271,7 @@ impl<K, A> Core<K, A> {
         Ok(found)
     }
 
-    /// All rows. The statement bounds how many they are.
+    /// Returns all rows. The statement bounds their number.
     pub(crate) fn many<T>(
         &self,
         sql: &'static str,
@@ -287,18 +286,18 @@ impl<K, A> Core<K, A> {
         Ok(all)
     }
 
-    /// A statement of which one more run costs nothing but itself, for as long as it is held.
+    /// Returns a prepared statement, which costs nothing to run again as long as it is held.
     pub(crate) fn prepare_cached(&self, sql: &'static str) -> Result<CachedStatement<'_>> {
         self.connection.prepare_cached(sql).map_err(|e| self.failed("write", e))
     }
 
-    /// Writes; how many rows.
+    /// Runs a statement that writes, and returns the number of rows.
     pub(crate) fn run(&self, sql: &'static str, params: impl Params) -> Result<usize> {
         let statement = self.connection.prepare_cached(sql);
         statement.and_then(|mut s| s.execute(params)).map_err(|e| self.failed("write", e))
     }
 
-    /// Writes one row; its number.
+    /// Inserts one row, and returns its number.
     pub(crate) fn insert(&self, sql: &'static str, params: impl Params) -> Result<i64> {
         let statement = self.connection.prepare_cached(sql);
         statement.and_then(|mut s| s.insert(params)).map_err(|e| self.failed("write", e))
@@ -309,7 +308,7 @@ impl<K, A> Core<K, A> {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     path: PathBuf,
-    /// The VFS by which it is opened; none for SQLite's own.
+    /// The VFS by which the file is opened; none for SQLite's own.
     vfs: Option<String>,
 }
 
@@ -317,7 +316,7 @@ impl Place {
     fn of(config: &SqliteConfig) -> Result<Self> {
         let vfs = config.vfs.clone();
         let path = match vfs {
-            // Without this a file that is called `:memory:` would be none.
+            // Without this a file called `:memory:` would be a database in memory.
             None => {
                 std::path::absolute(&config.path).map_err(|e| error::io("open", &config.path, e))?
             }
@@ -326,17 +325,17 @@ impl Place {
         Ok(Self { path, vfs })
     }
 
-    /// The path, if the operating system knows it.
+    /// Returns the path, if the operating system can resolve it.
     fn real(&mut self) -> Option<&mut PathBuf> {
         self.vfs.is_none().then_some(&mut self.path)
     }
 
-    /// The file beside which locks of the operating system may be.
+    /// Returns the file beside which locks of the operating system may be created.
     pub(crate) fn lockable(&self) -> Option<&Path> {
         self.vfs.is_none().then_some(&self.path)
     }
 
-    /// Looks at the file before SQLite does, where that is possible.
+    /// Checks the file before SQLite opens it, where that is possible.
     fn check<K: Kind>(&self) -> Result<()> {
         let Some(path) = self.lockable() else { return Ok(()) };
         header::check::<K>(path)?;

@@ -1,11 +1,11 @@
-//! What SQLite's errors mean to the framework.
+//! Converts SQLite's errors.
 
 use std::path::Path;
 
 use rusqlite::ErrorCode;
 use sync_core::error::{Error, ErrorKind, Retry};
 
-/// How a file is named in errors; a database in memory has none.
+/// Adds the file to an error; a database in memory has none.
 pub(crate) fn on(error: Error, file: Option<&Path>) -> Error {
     match file {
         Some(file) => error.with("file", file.display()),
@@ -13,7 +13,7 @@ pub(crate) fn on(error: Error, file: Option<&Path>) -> Error {
     }
 }
 
-/// Turns an error of SQLite into ours.
+/// Converts an error of SQLite.
 pub(crate) fn convert(
     operation: &'static str,
     file: Option<&Path>,
@@ -25,7 +25,7 @@ pub(crate) fn convert(
 fn classify(error: &rusqlite::Error) -> Error {
     let storage = |message| Error::new(ErrorKind::Storage, message);
     let Some(code) = error.sqlite_error_code() else {
-        // What is left are values of another type than the schema gives them.
+        // The remaining errors are values of another type than the schema has.
         return Error::new(ErrorKind::Incompatible, "the database holds something unexpected");
     };
     match code {
@@ -47,7 +47,8 @@ fn classify(error: &rusqlite::Error) -> Error {
         ErrorCode::SystemIoFailure => storage("reading or writing the file failed"),
         ErrorCode::NotADatabase => Error::new(ErrorKind::Incompatible, "the file is no database"),
         ErrorCode::DatabaseCorrupt => Error::new(ErrorKind::Incompatible, "the file is damaged"),
-        // What we read before we write, so that it cannot happen in a file that is as we left it.
+        // Writes are preceded by reads that exclude this, so the file was changed by another
+        // program.
         ErrorCode::ConstraintViolation => Error::new(
             ErrorKind::Incompatible,
             "the file is damaged: a row contradicts another one",
@@ -56,19 +57,19 @@ fn classify(error: &rusqlite::Error) -> Error {
     }
 }
 
-/// Whether the shared memory of the write-ahead log could not grow. Readers need it too, and
-/// nothing but a full disk, or a quota, keeps a file that was opened from growing.
+/// Returns whether the shared memory of the write-ahead log could not grow. Readers need it, too;
+/// for an open file the only cause is a full disk or a quota.
 fn has_no_space(error: &rusqlite::Error) -> bool {
     let extended = error.sqlite_error().map(|e| e.extended_code);
     extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
-/// The error for stored data that is not what we would have written.
+/// Returns the error for damaged data.
 pub(crate) fn damaged(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Incompatible, what)
 }
 
-/// The error for a file operation.
+/// Returns the error for a file operation.
 pub(crate) fn io(operation: &'static str, file: &Path, error: std::io::Error) -> Error {
     let base = Error::new(ErrorKind::Storage, "the file cannot be used");
     on(base.during(operation), Some(file)).because(error)

@@ -1,4 +1,4 @@
-//! Looks at a file before SQLite does: SQLite would make files beside it, and perhaps change it.
+//! Checks a file before SQLite opens it: SQLite would create files beside it, and may change it.
 
 use std::io::ErrorKind as IoErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::schema::{self, Kind};
 /// How long the header of an SQLite database is, in bytes (its file format, section 1.3).
 const HEADER: u64 = 100;
 
-/// Refuses a file that is not ours, or of the other kind, or of a newer version. A missing or empty
-/// one is fine.
+/// Refuses a file of another program, of the other kind, or of a newer version. A missing or empty
+/// one is accepted.
 pub(crate) fn check<K: Kind>(path: &Path) -> Result<()> {
     let size = match std::fs::metadata(path) {
         Ok(found) => found.len(),
@@ -25,12 +25,13 @@ pub(crate) fn check<K: Kind>(path: &Path) -> Result<()> {
     }
     let no_database = || Error::new(ErrorKind::Incompatible, "the file is no database");
     let refused = match numbers(path) {
-        // SQLite takes what is shorter than its header for a new file.
+        // SQLite treats a file shorter than its header as a new one.
         Ok(_) if size < HEADER => (!has_journal(path)).then(no_database),
         Ok((application, version)) => schema::judge::<K>(application, version, false).err(),
-        // The making of a file was cut short: SQLite's journal beside it says what to do.
+        // The creation of a file was interrupted: SQLite's journal beside it determines the
+        // recovery.
         Err(e) if is_no_database(&e) && !has_journal(path) => Some(no_database()),
-        // Opening it for use fails likewise, and says why.
+        // Opening it for use fails likewise, and returns the reason.
         Err(_) => None,
     };
     match refused {
@@ -39,7 +40,7 @@ pub(crate) fn check<K: Kind>(path: &Path) -> Result<()> {
     }
 }
 
-/// Application id and schema version.
+/// Returns the application id and the schema version.
 fn numbers(path: &Path) -> rusqlite::Result<(i32, i32)> {
     let file = alone(path)?;
     let number = |name| file.pragma_query_value(None, name, |row| row.get(0));
@@ -50,14 +51,13 @@ fn is_no_database(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase)
 }
 
-/// The file without what is beside it. SQLite makes nothing, changes nothing and locks nothing.
+/// Opens the file without the files beside it. SQLite creates, changes and locks nothing.
 ///
-/// The file is never opened but through SQLite: on Unix, closing a file that was opened otherwise
-/// drops the locks of every connection of the process to it (SQLite, "How To Corrupt An SQLite
-/// Database File", section 2.2), and another process then takes itself for the last one and removes
-/// the write-ahead log.
+/// The file is only opened through SQLite: on Unix, closing a file that was opened otherwise drops
+/// the locks of every connection of the process to it (SQLite, "How To Corrupt An SQLite Database
+/// File", section 2.2). Another process then acts as the last one and removes the write-ahead log.
 pub(crate) fn alone(path: &Path) -> rusqlite::Result<Connection> {
-    // What a file name may hold and an URI may not is written as its number.
+    // Characters that are valid in a file name and not in a URI are percent-encoded.
     let mut uri = String::from("file:");
     for byte in path.to_string_lossy().bytes() {
         match byte {
@@ -78,7 +78,7 @@ fn has_journal(path: &Path) -> bool {
     std::fs::metadata(beside(path, "-journal")).is_ok_and(|m| m.len() > 0)
 }
 
-/// The file beside it with that ending.
+/// Returns the path of the file beside it with that ending.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);

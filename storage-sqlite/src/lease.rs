@@ -1,8 +1,8 @@
-//! The lock by which one process of several runs the engine.
+//! The lock that lets one of several processes run the engine.
 //!
-//! It is a lock of the operating system on a file beside the database: it ends with the process
-//! that holds it, however that ends, so the next one can take over at once. The holder's display
-//! name is in the database.
+//! It is a lock of the operating system on a file beside the database. It is released when the
+//! process that holds it ends, however that happens, so the next one can take over at once. The
+//! holder's display name is in the database.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(crate) struct EngineLock {
     since: Since,
 }
 
-/// When the lock was taken: what is undone takes it back.
+/// When the lock was taken: undoing the job or the transaction releases it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Since {
     /// Before this transaction.
@@ -38,8 +38,8 @@ impl Drop for EngineLock {
 }
 
 impl EngineLock {
-    /// Takes the lock; `false` if another holds it. Without a file of the operating system's there
-    /// is none to take.
+    /// Takes the lock; `false` if another process holds it. Without a file of the operating system
+    /// there is no lock to take.
     pub(crate) fn take(&mut self, database: Option<&Path>) -> Result<bool> {
         let Some(database) = database.filter(|_| self.file.is_none()) else { return Ok(true) };
         let path = beside(database, "-lease");
@@ -57,11 +57,11 @@ impl EngineLock {
         Ok(true)
     }
 
-    /// Lets go of it. The file stays: removing it would let two processes lock two files of one
+    /// Releases the lock. The file stays: removing it would let two processes lock two files of one
     /// name.
     pub(crate) fn release(&mut self) {
-        // A process that is being started has a copy of the file for a moment, and closing leaves
-        // the lock with the copy.
+        // A child process that is being started has a copy of the file for a moment, and closing
+        // alone leaves the lock with the copy.
         let _closing_ends_it_otherwise = self.file.take().map(|file| file.unlock());
         self.since = Since::Before;
     }

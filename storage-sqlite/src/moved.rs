@@ -1,14 +1,14 @@
-//! Whether the file that is open is still the one at its path, and what is in it.
+//! Detects that an open file is no longer the one at its path, or was overwritten.
 //!
-//! A file that is deleted, moved or replaced stays open, and SQLite goes on with what no path leads
-//! to any more: everything works, and is gone when the process ends. So each transaction looks
-//! first. The write-ahead log is looked at, too: without it, or with another one at its place, the
-//! file at the path lacks what was committed.
+//! A file that is deleted, moved or replaced stays open, and SQLite continues with a file that has
+//! no path: everything works, and is lost when the process ends. So each transaction checks the
+//! path first. It also checks the write-ahead log: without it, or with another one in its place,
+//! the file at the path lacks committed data.
 //!
 //! An older copy may also be written into the file (`cp`). Pages of two states are then read as
-//! one, or the older state alone, and what is committed further damages the file. Only moving the
-//! log into it changes the file otherwise, so when it was changed it is compared with its
-//! [log](crate::binding), and with what it was before.
+//! one, or the older state alone, and further commits damage the file. Otherwise only moving the
+//! log into the file changes it, so a changed file is compared with its [log](crate::binding), and
+//! with its state before.
 
 use std::cell::Cell;
 use std::fs::{File, Metadata};
@@ -31,13 +31,13 @@ pub(crate) struct Opened {
     identity: Identity,
     log_path: PathBuf,
     log: Option<Identity>,
-    /// As the file was when it was compared last.
+    /// The state of the file when it was last compared.
     compared: Cell<Option<FileStamp>>,
     /// The newest number of a move of the log that the file had then.
     moved: Cell<i64>,
 }
 
-/// What changes with every write to a file, whatever time it is given.
+/// Changes with every write to a file, whatever its modification time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileStamp {
     size: u64,
@@ -64,7 +64,7 @@ impl FileStamp {
 #[cfg(unix)]
 type Identity = (u64, u64);
 
-/// Elsewhere a file that is open can be neither moved nor replaced.
+/// On other systems an open file can be neither moved nor replaced.
 #[cfg(not(unix))]
 type Identity = ();
 
@@ -78,7 +78,7 @@ fn identity(of: &Metadata) -> Identity {
 fn identity(_: &Metadata) -> Identity {}
 
 impl Opened {
-    /// The file at the path, which was opened a moment ago.
+    /// Returns the file at the path, which was opened just before.
     pub(crate) fn at(path: &Path) -> Result<Self> {
         let found = std::fs::metadata(path).map_err(|e| error::io("open", path, e))?;
         let log_path = beside(path, "-wal");
@@ -87,18 +87,18 @@ impl Opened {
         Ok(Self { path, identity, log_path, log: None, compared, moved })
     }
 
-    /// Where the log is.
+    /// Returns the path of the log.
     pub(crate) fn log_path(&self) -> &Path {
         &self.log_path
     }
 
-    /// The log that SQLite writes to.
+    /// Sets the log that SQLite writes to.
     pub(crate) fn with_log(&mut self, log: &File) {
         self.log = log.metadata().ok().map(|found| identity(&found));
     }
 
-    /// Fails if another file is at the path, or none, or nothing is left in it. Answers with what
-    /// the file is like now, if that is not what it was when it was compared last.
+    /// Fails if another file is at the path, or none, or an empty one. Returns the state of the
+    /// file, if it differs from the one that was last compared.
     pub(crate) fn check(&self) -> Result<Option<FileStamp>> {
         let what = match std::fs::metadata(&self.path) {
             Err(e) => {
@@ -118,8 +118,8 @@ impl Opened {
         Err(self.lost(what))
     }
 
-    /// Fails if an older copy was written into the file. Answers with the newest number in it, if
-    /// it can be read.
+    /// Fails if an older copy was written into the file. Returns the newest number in it, if it can
+    /// be read.
     pub(crate) fn check_number(&self) -> Result<Option<i64>> {
         match last_move(&self.path) {
             Some(Some(number)) if number < self.moved.get() => {
@@ -127,25 +127,25 @@ impl Opened {
             }
             Some(Some(number)) => Ok(Some(number)),
             Some(None) if self.moved.get() == 0 => Ok(Some(0)),
-            // While tables are moved within it, the file alone may not show the number.
+            // While tables are moved within it, the file alone may not contain the number.
             _ => Ok(None),
         }
     }
 
-    /// Whether the file has changed since it was compared, and no number says that a log was moved
-    /// into it. Another program may have done that; or else a copy was written into the file, of
-    /// the same state but with other pages.
+    /// Returns whether the file has changed since it was compared, while no number explains it by a
+    /// move of the log. Another program may have moved it, or a copy of the same state with other
+    /// pages was written into the file.
     pub(crate) fn is_unexplained(&self, number: i64) -> bool {
         self.compared.get().is_some() && number == self.moved.get()
     }
 
-    /// The file was compared when it was like that, and has that number.
+    /// Records that the file was compared in that state, and has that number.
     pub(crate) fn note_compared(&self, stamp: FileStamp, number: i64) {
         self.compared.set(Some(stamp));
         self.moved.set(number);
     }
 
-    /// This process has just moved the log into the file.
+    /// Records that this process has just moved the log into the file.
     pub(crate) fn note_moved(&self) {
         if let Ok(Some(stamp)) = self.check()
             && let Ok(Some(number)) = self.check_number()
@@ -171,14 +171,12 @@ impl Opened {
 }
 
 impl<K, A> Core<K, A> {
-    /// Fails if the file that is open is not at its path any more, or something else was written
-    /// into it.
+    /// Fails if the open file is not at its path any more, or other data was written into it.
     pub(crate) fn check_place(&self) -> Result<()> {
         self.check_file(|_| Ok(()))
     }
 
-    /// The same, for what changes the file next: a change that nothing explains has every page
-    /// looked at.
+    /// The same, before the file is changed: checks every page after an unexplained change.
     pub(crate) fn check_pages(&self) -> Result<()> {
         self.check_file(|opened| {
             let is_sound = |row: &Row<'_>| Ok(columns::text(row, 0)? == "ok");
@@ -190,8 +188,8 @@ impl<K, A> Core<K, A> {
     }
 
     fn check_file(&self, unexplained: impl Fn(&Opened) -> Result<()>) -> Result<()> {
-        /// How often, and after how long, a file is looked at again that is not what it should be.
-        /// While the log is moved into it, it may be read as anything.
+        /// How often, and at which interval, an unexpected file is checked again. While the log is
+        /// moved into it, its content may be in any state.
         const AGAIN: (u32, Duration) = (4, Duration::from_millis(25));
         let Some(opened) = &self.opened else { return Ok(()) };
         let Some(stamp) = opened.check()? else { return Ok(()) };
@@ -202,7 +200,7 @@ impl<K, A> Core<K, A> {
                     opened.note_compared(stamp, number);
                     return Ok(());
                 }
-                // The next transaction looks again.
+                // The next transaction checks again.
                 Ok(None) => return Ok(()),
                 Err(error) if tries == 0 => return Err(self.on(error)),
                 Err(_) => tries -= 1,
@@ -229,12 +227,12 @@ impl<K, A> Core<K, A> {
 }
 
 impl<K, A> Drop for Core<K, A> {
-    /// A file that is lost is left as it is: SQLite would remove the log that lies at its path,
-    /// which may belong to the file that is there now.
+    /// Leaves a lost file unchanged: SQLite would remove the log at its path, which may belong to
+    /// the file that is there now.
     fn drop(&mut self) {
         self.end();
         if self.check_pages().is_err() {
-            // Closing it is all that is left to do.
+            // If this fails, nothing else can be done.
             let _ = self.checkpoint_on_close(false);
         }
     }

@@ -1,8 +1,8 @@
 //! Scopes and collections as small numbers.
 //!
-//! A collection's number stands for (scope, collection). What is remembered here holds within one
-//! transaction or snapshot only: another process may remove a scope, and an undone transaction may
-//! have made one.
+//! A collection's number identifies (scope, collection). The cache is valid within one transaction
+//! or snapshot only: another process may remove a scope, and an undone transaction may have created
+//! one.
 
 use std::collections::HashMap;
 
@@ -13,20 +13,20 @@ use sync_core::model::{Collection, Scope};
 use crate::columns;
 use crate::core::Core;
 
-/// What this transaction has looked up.
+/// The cache of one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     scopes: HashMap<Scope, i64>,
     collections: HashMap<(Scope, Collection), i64>,
     by_id: HashMap<i64, (Scope, Collection)>,
-    /// The collection that was requested last: neighbours mostly share it.
+    /// The collection that was requested last: consecutive documents mostly share it.
     last: Option<(Scope, Collection, i64)>,
     /// Whether the replica is being loaded.
     pub(crate) loading: Option<bool>,
 }
 
 impl Names {
-    /// Forgets everything.
+    /// Clears the cache.
     pub(crate) fn clear(&mut self) {
         self.scopes.clear();
         self.collections.clear();
@@ -50,7 +50,7 @@ const NEW_SCOPE: &str = "INSERT INTO scope (name) VALUES (?1)";
 const NEW_COLLECTION: &str = "INSERT INTO collection (scope_id, name) VALUES (?1, ?2)";
 
 impl<K, A> Core<K, A> {
-    /// The number of a scope, made if there is none. Only within a transaction that writes.
+    /// Returns the number of a scope, and creates a missing one. Only in a transaction that writes.
     pub(crate) fn intern_scope(&self, scope: &Scope) -> Result<i64> {
         if let Some(id) = self.names.borrow().scopes.get(scope) {
             return Ok(*id);
@@ -64,7 +64,8 @@ impl<K, A> Core<K, A> {
         Ok(id)
     }
 
-    /// The number of a collection, made if there is none. Only within a transaction that writes.
+    /// Returns the number of a collection, and creates a missing one. Only in a transaction that
+    /// writes.
     pub(crate) fn intern_collection(&self, scope: &Scope, collection: &Collection) -> Result<i64> {
         if let Some(id) = self.find_collection(scope, collection)? {
             return Ok(id);
@@ -75,7 +76,7 @@ impl<K, A> Core<K, A> {
         Ok(id)
     }
 
-    /// The number of a collection, if it has one.
+    /// Returns the number of a collection, if it has one.
     pub(crate) fn find_collection(
         &self,
         scope: &Scope,
@@ -103,7 +104,7 @@ impl<K, A> Core<K, A> {
         names.collections.insert((scope.clone(), collection.clone()), id);
     }
 
-    /// The name behind a collection's number.
+    /// Returns the name for a collection's number.
     pub(crate) fn name_of(&self, id: i64) -> Result<(Scope, Collection)> {
         if self.connection.is_autocommit() {
             self.names.borrow_mut().clear();

@@ -1,7 +1,7 @@
 //! Removes the bytes of erased data from a file.
 //!
-//! With `secure_delete` SQLite writes zeros over what it removes. Two places keep copies all the
-//! same: the write-ahead log, which holds pages as they were, and pages whose rows were moved to
+//! With `secure_delete` SQLite overwrites removed data with zeros. Copies remain in two places: the
+//! write-ahead log, which holds earlier versions of pages, and pages whose rows were moved to
 //! others when the tree was balanced. Truncating the log is cheap, and done when the writer has
 //! nothing else to do. Only rewriting the whole file (`VACUUM`) removes the other copies; they are
 //! rare, and their places are not known.
@@ -22,13 +22,13 @@ const IS_UNTIDY: &str = "SELECT 1 FROM untidy WHERE id = 1";
 const TIDIED: &str = "DELETE FROM untidy WHERE id = 1";
 
 impl<K: Kind> Core<K, Writing> {
-    /// The transaction erases something.
+    /// Records that the transaction erases data.
     pub(crate) fn note_untidy(&mut self) -> Result<()> {
         self.access.log_is_untidy = true;
         self.run(NOTE, []).map(drop)
     }
 
-    /// Writes the file anew and cuts the log off, if something was erased since the last time.
+    /// Rewrites the file and truncates the log, if data was erased since the last time.
     pub(crate) fn make_tidy(&mut self) -> Result<()> {
         if self.file().is_none() || self.one(IS_UNTIDY, [], |_| Ok(()))?.is_none() {
             return Ok(());
@@ -46,7 +46,7 @@ impl<K: Kind> Core<K, Writing> {
         self.run(TIDIED, []).map(drop)
     }
 
-    /// Truncates the log, if something was erased and no reader blocks it now. What fails here is
+    /// Truncates the log, if data was erased and no reader blocks it now. After a failure it is
     /// done when the file is purged.
     pub(crate) fn cut_log_if_free(&mut self, patience: Duration) {
         if !self.access.log_is_untidy || self.file().is_none() {

@@ -1,4 +1,4 @@
-//! The tables, and how a file of an older version gets them.
+//! The tables, and their migration in a file of an older version.
 
 use std::time::Duration;
 
@@ -11,18 +11,17 @@ use crate::binding::another_file;
 use crate::core::{Core, Writing};
 use crate::error::convert;
 
-/// What a file holds. The two kinds are [`Replica`] and, with the feature
-/// `server`, `Server`; others have no use.
+/// The kind of a file: [`Replica`] or, with the feature `server`, `Server`; others have no use.
 pub trait Kind: Send + 'static {
-    /// The number in the file's header by which it is recognised.
+    /// The number in the file's header that identifies the kind.
     const APPLICATION_ID: i32;
-    /// What leads from each version of the tables to the next, from the empty file on. Only ever
-    /// added to.
+    /// The migrations from each version of the tables to the next, beginning with the empty file.
+    /// New ones are only appended.
     const MIGRATIONS: &'static [&'static str];
-    /// What a snapshot begins with. It finds a row in a replica that is being loaded.
+    /// The first statement of a snapshot. It finds a row in a replica that is being loaded.
     const FIRST_READ: &'static str;
 
-    /// Counts again what is kept as sums.
+    /// Counts the rows again for which sums are stored.
     ///
     /// # Errors
     /// `Incompatible` if they are wrong.
@@ -55,7 +54,7 @@ impl Kind for Replica {
     const FIRST_READ: &'static str = crate::replica::IS_LOADING;
 
     fn count_again(core: &Core<Self, Writing>) -> Result<()> {
-        // A load keeps no index to count by, and nothing of it is settled before it ends.
+        // A load has no index for counting, and nothing of it is settled before it ends.
         if core.one(Self::FIRST_READ, [], |_| Ok(()))?.is_some() {
             return Ok(());
         }
@@ -64,7 +63,7 @@ impl Kind for Replica {
     }
 }
 
-/// Whether a file with these marks may be used as that kind; its version.
+/// Checks that a file with these numbers may be used as that kind, and returns its version.
 pub(crate) fn judge<K: Kind>(application: i32, version: i32, is_blank: bool) -> Result<usize> {
     let refuse = |what: String| Err(Error::new(ErrorKind::Incompatible, what));
     if application != K::APPLICATION_ID {
@@ -84,14 +83,14 @@ pub(crate) fn judge<K: Kind>(application: i32, version: i32, is_blank: bool) -> 
     }
 }
 
-/// The version of the tables in a file that SQLite has opened; 0 for none yet.
+/// Returns the version of the tables in a file that SQLite has opened; 0 for none yet.
 ///
 /// # Errors
 /// `Incompatible` for what [`judge`] refuses.
 pub(crate) fn check<K: Kind>(connection: &Connection) -> Result<usize> {
     let marks = || -> rusqlite::Result<(i64, i32, i32)> {
-        // One snapshot, or the marks of a file that is being made would be read half before and
-        // half after.
+        // One snapshot: otherwise the numbers of a file that is being created could be read half
+        // before and half after.
         let snapshot = connection.is_autocommit().then(|| connection.unchecked_transaction());
         let _snapshot = snapshot.transpose()?;
         let objects =
@@ -116,7 +115,7 @@ pub(crate) fn check_current<K: Kind>(connection: &Connection) -> Result<()> {
 }
 
 /// Migrates the tables, in one transaction. For a new file it runs without the write-ahead log, so
-/// that the file's own header identifies it as Twotide's from the first moment on.
+/// that the file's own header identifies it as Twotide's from the beginning.
 pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> Result<()> {
     if check::<K>(connection)? == migrations.len() {
         return Ok(());
@@ -124,7 +123,7 @@ pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> 
     let failed = |e| convert("update the tables", None, e);
     let tx = rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
         .map_err(failed)?;
-    // Another process may have been first.
+    // Another process may have migrated them first.
     let version = check::<K>(&tx)?;
     for step in migrations.iter().skip(version) {
         tx.execute_batch(step).map_err(failed)?;
@@ -134,10 +133,10 @@ pub(crate) fn migrate<K: Kind>(connection: &Connection, migrations: &[&str]) -> 
     tx.commit().map_err(failed)
 }
 
-/// Turns the write-ahead log on; a file keeps it on.
+/// Enables the write-ahead log, permanently for the file.
 ///
-/// SQLite does not wait when another process is about to do the same, so it is tried again within
-/// the busy timeout.
+/// SQLite does not wait if another process is about to do the same, so this is retried within the
+/// busy timeout.
 pub(crate) fn use_write_ahead_log(connection: &Connection, patience: Duration) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(5);
     let mut tries = 1 + patience.as_millis() / PAUSE.as_millis();
@@ -169,7 +168,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// How SQLite carries out a statement.
+    /// Returns SQLite's plan for a statement.
     pub(crate) fn plan(connection: &Connection, sql: &str) -> String {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps = statement.raw_query().mapped(|row| row.get::<_, String>(3));
@@ -200,7 +199,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_older_file_is_brought_up_to_date_and_keeps_its_data() {
+    fn an_older_file_is_migrated_and_keeps_its_data() {
         let connection = Connection::open_in_memory().unwrap();
         migrate::<Toy>(&connection, &Toy::MIGRATIONS[..1]).unwrap();
         assert_eq!(check::<Toy>(&connection).unwrap(), 1);

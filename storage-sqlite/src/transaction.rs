@@ -18,22 +18,22 @@ use crate::wal::LogLength;
 #[derive(Debug)]
 pub struct Writing {
     acknowledged: Synchronous,
-    /// What SQLite's `synchronous` is set to now, where that is known.
+    /// The current `synchronous` of SQLite, if it is known.
     level: Option<i64>,
     mark: Mark,
-    /// The count of changes at the beginning of the transaction, less what was undone since.
+    /// The count of changes at the beginning of the transaction, minus those undone since.
     baseline: u64,
     /// The count of changes at the last mark.
     marked: u64,
-    /// Which log the file is bound to.
+    /// The log that the file is bound to.
     pub(crate) binding: LogBinding,
-    /// Whether anything was committed since the storage was purged last.
+    /// Whether anything was committed since the storage was last purged.
     has_committed: bool,
-    /// How long the log is.
+    /// The length of the log.
     pub(crate) log: LogLength,
-    /// Whether pages with something that was erased since may be in the log.
+    /// Whether the log may contain pages with data that was erased since.
     pub(crate) log_is_untidy: bool,
-    /// From how many documents on a first pull is loaded.
+    /// The number of documents from which on a first pull is loaded.
     pub(crate) load_from: u64,
     /// How long a transaction waits for another process.
     pub(crate) patience: Duration,
@@ -44,13 +44,13 @@ pub struct Writing {
 #[derive(Debug)]
 pub struct Reading;
 
-/// What `undo` goes back to.
+/// The state that `undo` restores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     /// The beginning of the transaction, which is begun again. Most transactions are one job, and a
     /// savepoint would keep a copy of every page that changes after it.
     Begin,
-    /// A savepoint, because something was written before.
+    /// A savepoint, because there were writes before.
     Savepoint,
 }
 
@@ -136,7 +136,7 @@ impl<K: Kind> Transactional for Core<K, Writing> {
         self.check_pages()?;
         let purged = self.make_tidy();
         self.bind_log();
-        // What closes the file last moves the log into it.
+        // The last connection that closes the file moves the log into it.
         if std::mem::take(&mut self.access.has_committed) {
             self.number_move();
         }
@@ -150,8 +150,8 @@ impl<K: Kind> Transactional for Core<K, Writing> {
 }
 
 impl<K, A> Core<K, A> {
-    /// A statement that belongs into a transaction. A failure may have made SQLite end the
-    /// transaction by itself; then nothing may run as if it were still there.
+    /// Runs a statement within a transaction. After a failure SQLite may have ended the transaction
+    /// by itself; then no statement may run as if it were still open.
     fn control(&self, sql: &'static str) -> Result<()> {
         if self.connection.is_autocommit() {
             let ended = || self.on(Error::new(ErrorKind::Storage, "no transaction is open"));
@@ -160,8 +160,8 @@ impl<K, A> Core<K, A> {
         self.run(sql, []).map(drop)
     }
 
-    /// Ends whatever is open. It cannot fail: what SQLite cannot roll back now it rolls back when
-    /// the file is opened.
+    /// Ends the open transaction. It cannot fail: SQLite rolls back when the file is opened, if it
+    /// cannot now.
     pub(crate) fn end(&self) {
         self.names.borrow_mut().clear();
         self.lost.take();
@@ -181,7 +181,7 @@ impl<K> Core<K, Writing> {
         Ok(())
     }
 
-    /// SQLite allows this between transactions only.
+    /// Sets `synchronous`, which SQLite allows between transactions only.
     pub(crate) fn set_synchronous(&mut self, to: Synchronous) -> Result<()> {
         let level = to.level();
         if self.access.level != Some(level) {
@@ -192,7 +192,7 @@ impl<K> Core<K, Writing> {
         Ok(())
     }
 
-    /// What SQLite says its `synchronous` is: 1 for normal, 2 for full, 3 for extra.
+    /// Returns SQLite's value of `synchronous`: 1 for normal, 2 for full, 3 for extra.
     ///
     /// # Errors
     /// `Storage`.
@@ -207,7 +207,7 @@ impl<K: Kind> Snapshot for Core<K, Reading> {
         self.end();
         self.check_place()?;
         self.run("BEGIN DEFERRED", [])?;
-        // The snapshot is that of the first read.
+        // SQLite begins the snapshot with the first read.
         let first = self.one(K::FIRST_READ, [], |_| Ok(()));
         self.loading.set(matches!(first, Ok(Some(()))));
         first.map(drop).inspect_err(|_| self.end())

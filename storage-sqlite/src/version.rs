@@ -1,4 +1,4 @@
-//! Whether a file was written to, by whichever process.
+//! Detects writes to a file by any process.
 
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use sync_core::error::Result;
 use crate::core::Place;
 use crate::error;
 
-/// A connection of its own that asks SQLite's `data_version`. The question costs some microseconds:
-/// it looks at memory that the processes share and, after a commit, at the first page of the file,
-/// which the operating system has in memory. It waits for no lock. Only where another process
-/// stands still in the few instructions of making its commit known does SQLite look again after a
-/// moment.
+/// A separate connection that reads SQLite's `data_version`. This takes some microseconds: it reads
+/// memory that the processes share and, after a commit, the first page of the file, which the
+/// operating system has in memory. It waits for no lock. Only if another process is suspended in
+/// the few instructions that publish its commit does SQLite read again after a moment.
 #[derive(Debug)]
 pub(crate) struct DataVersion(Connection);
 
@@ -23,13 +22,14 @@ impl DataVersion {
         let set_up = connection.busy_timeout(Duration::ZERO);
         set_up.map_err(|e| error::convert("open", place.lockable(), e))?;
         let version = Self(connection);
-        // SQLite opens its files at the first read, which is now, where that may take its time. A
-        // failure is not reported: the next read meets it too, unless its cause is gone.
+        // SQLite opens its files at the first read, which is now, where it may take time. A failure
+        // is not reported: the next read returns it, too, unless its cause is gone.
         let _ = version.get();
         Ok(version)
     }
 
-    /// A number that each commit of another connection changes; none if it cannot be read now.
+    /// Returns a number that each commit of another connection changes; none if it cannot be read
+    /// now.
     pub(crate) fn get(&self) -> Option<i64> {
         let mut ask = self.0.prepare_cached("PRAGMA data_version").ok()?;
         ask.query_row([], |row| row.get(0)).ok()
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_lasts_until_anybody_commits() {
+    fn a_version_changes_with_every_commit() {
         let directory = tempfile::tempdir().unwrap();
         let config = SqliteConfig::new(directory.path().join("server.db"));
         let mut writers = [(); 2].map(|()| SqliteServerWriter::open(&config).unwrap());

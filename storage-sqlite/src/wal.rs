@@ -2,8 +2,8 @@
 //!
 //! SQLite does that within the commit that makes the log too long, so the caller of that commit
 //! waits for thousands of pages and a sync. Here it is done after all callers have their results
-//! and while no job waits. Only a log that is twice as long, because there is always something to
-//! write, is moved within a commit.
+//! and while no job waits. Only a log that is twice as long, because there is always a job, is
+//! moved within a commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,17 +13,17 @@ use rusqlite::{Connection, Row};
 use crate::core::{Core, Writing};
 use crate::schema::Kind;
 
-/// How long the log is, and how long it may be.
+/// The length of the log, and its limit.
 #[derive(Debug, Default)]
 pub(crate) struct LogLength {
-    /// Pages, as of the last commit.
+    /// The number of pages after the last commit.
     pages: Arc<AtomicU32>,
-    /// From how many on it is moved; 0 for never.
+    /// The number of pages from which on it is moved; 0 for never.
     most: u32,
 }
 
 impl LogLength {
-    /// Registers a callback for every commit, in the place of what SQLite would do by itself.
+    /// Registers a callback for every commit, in place of SQLite's own checkpoints.
     pub(crate) fn watch(&mut self, connection: &mut Connection, most: u32) -> rusqlite::Result<()> {
         self.most = most;
         let told = Arc::clone(&self.pages);
@@ -33,25 +33,25 @@ impl LogLength {
         }))
     }
 
-    /// Whether it has so many times the pages that it may have.
+    /// Returns whether the log is `times` its limit or longer.
     fn is_long(&self, times: u32) -> bool {
         self.most > 0 && self.pages.load(Ordering::Relaxed) >= self.most.saturating_mul(times)
     }
 }
 
 impl<K: Kind> Core<K, Writing> {
-    /// Moves the log into the file, if it is long, up to the pages that a reader still uses. What
-    /// fails is tried again after the next commit.
+    /// Moves the log into the file, if it is long, up to the pages that a reader still uses. After
+    /// a failure it is tried again after the next commit.
     pub(crate) fn move_log_if_long(&mut self) {
         self.move_log_if(1);
     }
 
-    /// The same if it is twice as long: there was always something to write.
+    /// The same if it is twice as long, because there was always a job.
     pub(crate) fn move_log_if_very_long(&mut self) {
         self.move_log_if(2);
     }
 
-    /// A change of the file is not looked into that this connection made itself.
+    /// Records a change of the file that this connection made itself, so that it is not checked.
     pub(crate) fn note_moved(&self) {
         if let Some(opened) = &self.opened {
             opened.note_moved();
@@ -94,7 +94,7 @@ mod tests {
         core.commit().unwrap();
     }
 
-    /// How many bytes the log has after many commits.
+    /// Returns how many bytes the log has after many commits.
     fn length(rests: bool) -> u64 {
         let folder = tempfile::tempdir().unwrap();
         let mut core = open(&folder.path().join("app.db"));
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_is_moved_when_nothing_waits_and_used_again() {
+    fn a_long_log_is_moved_when_no_job_waits_and_is_reused() {
         let length = length(true);
         assert!(length < 30 * 4_096, "{length}");
     }
 
     #[test]
-    fn a_log_of_a_writer_that_never_rests_is_bounded_too() {
+    fn the_log_of_a_busy_writer_is_bounded_too() {
         let length = length(false);
         assert!(length > 30 * 4_096 && length < 50 * 4_096, "{length}");
     }

@@ -1,4 +1,4 @@
-//! What is left of a storage that is closed: the file, with everything in it, and no log beside it.
+//! A closed storage leaves the file, with all data in it, and no log beside it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -12,10 +12,11 @@ use sync_core::model::{Epoch, LogKey, NewLog, Scope};
 use sync_core::storage::Storage;
 use sync_server::ServerStorage;
 
-/// Each closing is a race of several threads: one that goes wrong once in fifty times shows.
+/// Each closing is a race of several threads: enough runs to find an error that occurs once in
+/// fifty.
 const TIMES: u64 = 300;
 
-/// As many threads as there may be, and no waiting for the disk.
+/// Returns settings with the most threads, and without syncing.
 fn raced(path: &Path) -> SqliteConfig {
     let mut config = config(path);
     config.readers = 4;
@@ -32,7 +33,7 @@ fn assert_no_log(path: &Path, round: u64) {
     }
 }
 
-/// The log is gone, whatever became of the reads that raced with the end.
+/// Asserts that the log is removed, whatever the result of the reads that raced with closing.
 async fn assert_closed(path: &Path, round: u64, reads: Vec<tokio::task::JoinHandle<()>>) {
     assert_no_log(path, round);
     for read in reads {
@@ -41,7 +42,7 @@ async fn assert_closed(path: &Path, round: u64, reads: Vec<tokio::task::JoinHand
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_replica_is_whole_in_its_file_alone() {
+async fn the_file_of_a_closed_replica_is_complete() {
     let (_folder, path) = place();
     for round in 0..TIMES {
         let storage = Arc::new(open_replica(&raced(&path), REPLICA).unwrap());
@@ -49,7 +50,7 @@ async fn a_closed_replica_is_whole_in_its_file_alone() {
         storage.write(NOW, puts(&[(&id, "1")])).await.unwrap();
         let reads = (0..4).map(|_| {
             let (storage, id) = (Arc::clone(&storage), id.clone());
-            // It may come too late.
+            // It may run after closing.
             tokio::spawn(async move { drop(storage.get(vec![key("default", "notes", &id)]).await) })
         });
         let reads: Vec<_> = reads.collect();
@@ -64,7 +65,7 @@ async fn a_closed_replica_is_whole_in_its_file_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_server_is_whole_in_its_file_alone() {
+async fn the_file_of_a_closed_server_is_complete() {
     let (_folder, path) = place();
     let new = NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) };
     let name = |round: u64| Scope::new(format!("s{round:04}")).unwrap();

@@ -1,4 +1,4 @@
-//! The suites, on files.
+//! The conformance suites, on files.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 use testkit::conformance::{Capabilities, Place};
 
-/// A file in a folder of its own. A crash goes on with a copy of it.
+/// A file in a temporary folder. After a crash the test continues with a copy of it.
 #[derive(Debug)]
 struct Files {
     folder: TempDir,
@@ -32,7 +32,7 @@ impl Files {
         Self { folder, crashes, full, load_from: None }
     }
 
-    /// Every first pull is loaded.
+    /// Returns files for which every first pull is loaded.
     fn loading() -> Self {
         Self { load_from: Some(1), ..Self::new() }
     }
@@ -44,15 +44,15 @@ impl Files {
 
     fn config(&self) -> SqliteConfig {
         let mut config = SqliteConfig::new(self.path());
-        // A process that is killed leaves the same behind, whatever was synced.
+        // A killed process leaves the same data, whatever was synced.
         config.synchronous = Synchronous::Normal;
         config.load_from = self.load_from.unwrap_or(config.load_from);
-        // A file is never smaller than it is: it may not grow.
+        // A file never becomes smaller, so this keeps it from growing.
         config.max_page_count = self.full.load(Ordering::Relaxed).then_some(1);
         config
     }
 
-    /// The file, and whatever SQLite keeps beside it.
+    /// Returns the bytes of the file, and of SQLite's files beside it.
     fn read(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -62,7 +62,7 @@ impl Files {
         bytes
     }
 
-    /// What a killed process leaves: the file, and the log beside it.
+    /// Copies the file and the log, as a killed process leaves them.
     fn copy(&self) {
         let with = |path: &Path, suffix| PathBuf::from(format!("{}{suffix}", path.display()));
         let from = self.path();

@@ -1,5 +1,5 @@
-//! Rows that were damaged: by a bad disk, or by another program that wrote to the file. What cannot
-//! be read is an error that says so; nothing panics.
+//! Rows that were damaged by a bad disk, or by another program. Unreadable data is an error that
+//! reports it; nothing panics.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -47,7 +47,7 @@ async fn context(storage: &impl Storage) -> Result<Context> {
     Ok(Context { now: NOW, resolvers: Resolvers::default(), lease })
 }
 
-/// A file with settled, pending and pushed documents.
+/// Writes a file with settled, pending and pushed documents.
 async fn write(path: &Path) {
     let storage = open_replica(&config(path), REPLICA).unwrap();
     let cx = context(&storage).await.unwrap();
@@ -58,7 +58,7 @@ async fn write(path: &Path) {
     storage.close().await.unwrap();
 }
 
-/// Every value of the file: table, row and column.
+/// Returns the place of every value of the file: table, row and column.
 fn places(path: &Path) -> Vec<(String, i64, String)> {
     let file = Connection::open(path).unwrap();
     let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'";
@@ -79,7 +79,7 @@ fn places(path: &Path) -> Vec<(String, i64, String)> {
     found
 }
 
-/// Another value of the same type, or of none.
+/// Returns another value of the same type, or null.
 fn damaged(value: Value, random: &mut SplitMix64) -> Value {
     let bytes = |mut bytes: Vec<u8>, random: &mut SplitMix64| {
         let at = random.below(bytes.len());
@@ -102,7 +102,7 @@ fn damaged(value: Value, random: &mut SplitMix64) -> Value {
     }
 }
 
-/// Damages one value; whether SQLite takes it.
+/// Damages one value, and returns whether SQLite accepts it.
 fn damage(path: &Path, (table, row, column): &(String, i64, String), seed: u64) -> bool {
     let file = Connection::open(path).unwrap();
     file.execute_batch("PRAGMA ignore_check_constraints = ON; PRAGMA foreign_keys = OFF").unwrap();
@@ -113,14 +113,14 @@ fn damage(path: &Path, (table, row, column): &(String, i64, String), seed: u64) 
     file.execute(&write, rusqlite::params![value, row]).is_ok()
 }
 
-/// A panic in a transaction is told as `Internal`.
+/// Asserts that there was no panic, which a transaction reports as `Internal`.
 fn survived<T>(result: Result<T>, what: &str) {
     if let Err(error) = result {
         assert_ne!(error.kind(), ErrorKind::Internal, "{what}: {error}");
     }
 }
 
-/// Everything that a replica does with its storage.
+/// Calls everything that a replica uses of its storage.
 async fn use_it(path: &Path, what: &str) {
     let storage = match open_replica(&config(path), REPLICA) {
         Ok(storage) => storage,

@@ -1,4 +1,4 @@
-//! Files are searched for what was erased.
+//! Searches files for erased data.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -36,17 +36,17 @@ fn bytes(path: &Path) -> Vec<u8> {
     ["", "-wal", "-shm"].into_iter().flat_map(beside).collect()
 }
 
-/// Which of the marks `<000123>` stand in the bytes, each once.
+/// Returns the marks `<000123>` in the bytes, each once.
 fn marks(bytes: &[u8]) -> std::collections::BTreeSet<usize> {
     let number = |w: &[u8]| std::str::from_utf8(&w[1..7]).ok()?.parse().ok();
     let is_mark = |w: &&[u8]| w[0] == b'<' && w[7] == b'>';
     bytes.windows(8).filter(is_mark).filter_map(number).collect()
 }
 
-/// Rows of many sizes come, grow, move to other pages and go. Every version of what is erased
-/// carries a mark of its own.
+/// Rows of many sizes are inserted, grow, move to other pages and are removed. Every version of an
+/// erased document carries a separate mark.
 #[tokio::test]
-async fn no_version_of_what_is_erased_is_left_anywhere() {
+async fn no_version_of_an_erased_document_is_left_anywhere() {
     let (_folder, path) = place();
     let storage = open_replica(&config(&path), REPLICA).unwrap();
     let mut numbers = Numbers(7);
@@ -79,17 +79,16 @@ async fn no_version_of_what_is_erased_is_left_anywhere() {
     storage.close().await.unwrap();
 }
 
-/// A process that dies between an erasure and its tidying leaves a note: the next process that
-/// opens the file completes it.
+/// A process that crashes between an erasure and its cleaning leaves a row about it: the next
+/// process that opens the file completes it.
 #[tokio::test]
-async fn a_crash_before_the_tidying_loses_nothing_of_it() {
+async fn an_erasure_is_completed_after_a_crash() {
     let (folder, path) = place();
     let storage = open_replica(&config(&path), REPLICA).unwrap();
     let body = Body::parse("\"secret\"").unwrap();
     write(&storage, vec![("a".to_owned(), WriteOperation::Put(body))]).await;
     write(&storage, vec![("a".to_owned(), WriteOperation::Erase)]).await;
-    // What a killed process leaves, with a log as it was before the erasure was committed to the
-    // file.
+    // The files of a killed process, with a log from before the erasure was committed to the file.
     let copy = folder.path().join("copy.db");
     for suffix in ["", "-wal"] {
         let from = format!("{}{suffix}", path.display());
@@ -102,9 +101,9 @@ async fn a_crash_before_the_tidying_loses_nothing_of_it() {
     again.close().await.unwrap();
 }
 
-/// A reader of the old state is waited for, then reported as `Busy`; later it works.
+/// Purging waits for a reader of the old state, then returns `Busy`; later it succeeds.
 #[tokio::test]
-async fn a_reader_of_what_was_before_is_waited_for() {
+async fn purging_waits_for_a_reader_of_the_old_state() {
     let (_folder, path) = place();
     let mut config = config(&path);
     config.busy_timeout = std::time::Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! Which files are opened, which are refused, and that a refused one is left as it is.
+//! Which files are opened, and which are refused and stay unchanged.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -17,7 +17,7 @@ use sync_core::replica::record::{Pending, Record};
 use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
 use sync_core::storage::Storage;
 
-/// Names and bytes of all files in the folder.
+/// Returns the names and bytes of all files in the folder.
 fn files(path: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(path.parent().unwrap()).unwrap();
     let mut files: Vec<_> = entries
@@ -35,7 +35,7 @@ fn open_as_replica(path: &Path) -> Result<(), Error> {
     open_replica(&config(path), REPLICA).map(drop)
 }
 
-/// Asserts that it is refused everywhere, and that nothing in the folder changes.
+/// Asserts that every way to open it is refused, and that nothing in the folder changes.
 fn assert_refused(path: &Path, why: &str) {
     let before = files(path);
     let reader = SqliteReplicaReader::open(&config(path)).map(drop);
@@ -65,7 +65,7 @@ fn an_empty_file_counts_as_new() {
 }
 
 #[test]
-fn what_is_no_database_is_refused() {
+fn a_file_that_is_no_database_is_refused() {
     let (_folder, path) = place();
     for bytes in [&b"x"[..], &[0; 4_096], b"SQLite format 3\0", &[b'x'; 9_000]] {
         std::fs::write(&path, bytes).unwrap();
@@ -87,7 +87,7 @@ fn a_database_of_another_program_is_refused() {
 }
 
 #[test]
-fn a_servers_file_is_no_replica_and_the_other_way_round() {
+fn a_servers_file_is_no_replicas_and_the_reverse() {
     let (_folder, path) = place();
     drop(SqliteServerWriter::open(&config(&path)).unwrap());
     assert_refused(&path, "a server's, not a replica's");
@@ -102,7 +102,7 @@ fn a_servers_file_is_no_replica_and_the_other_way_round() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_refused_also_while_only_its_log_says_so() {
+fn a_file_of_a_newer_version_is_refused_also_if_the_version_is_only_in_its_log() {
     let (_folder, path) = place();
     drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
     let newer = Connection::open(&path).unwrap();
@@ -118,11 +118,11 @@ fn a_file_of_a_newer_version_is_refused_also_while_only_its_log_says_so() {
 }
 
 #[test]
-fn a_file_that_no_version_ever_wrote_to_the_end_is_made_anew() {
+fn a_file_whose_creation_was_interrupted_is_created_again() {
     let (_folder, path) = place();
     drop(SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap());
-    // As a crash leaves it: the first page is on the disk, the journal says that the file had none
-    // before.
+    // As a crash leaves it: the first page is on the disk, and according to the journal the file
+    // had none before.
     std::fs::write(&path, [0; 4_096]).unwrap();
     let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
     for n in [0u32, 7, 0, 512, 4_096] {
@@ -135,7 +135,7 @@ fn a_file_that_no_version_ever_wrote_to_the_end_is_made_anew() {
 }
 
 #[test]
-fn damaged_rows_are_incompatible_and_say_in_which_file() {
+fn damaged_rows_are_incompatible_with_the_file_in_the_error() {
     let (_folder, path) = place();
     let mut core = SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
     let document = key("a", "c", "x");
@@ -160,7 +160,7 @@ fn damaged_rows_are_incompatible_and_say_in_which_file() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_a_storage_error_with_the_path() {
+fn an_unopenable_file_is_a_storage_error_with_the_path() {
     let (folder, path) = place();
     for bad in [path.join("no/such/folder/app.db"), folder.path().to_owned()] {
         let error = open_as_replica(&bad).unwrap_err();
@@ -169,7 +169,7 @@ fn what_cannot_be_opened_is_a_storage_error_with_the_path() {
     }
 }
 
-/// Permissions bind every user but the superuser, so the test changes to another user first.
+/// Permissions do not apply to the superuser, so the test changes to another user first.
 #[cfg(unix)]
 mod read_only {
     use std::fs::{Permissions, set_permissions};
@@ -184,7 +184,7 @@ mod read_only {
     const OPENS: &str = "TWOTIDE_TEST_READ_ONLY_OPENS";
     const NOBODY: u32 = 65_534;
 
-    /// Runs in a process of its own, started by the tests below.
+    /// Runs in a child process, started by the tests below.
     #[test]
     fn child() {
         let Some(path) = std::env::var_os(FILE) else { return };
@@ -212,7 +212,7 @@ mod read_only {
     fn run_child(folder: &Path, path: &Path, how: fn(&mut Command) -> &mut Command) {
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let program = folder.join("test-program");
-        // Where the tests were built may be closed to others.
+        // The build folder may not be accessible to other users.
         std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         let mut child = Command::new(program);
         child.args(["--exact", "read_only::child"]).env(FILE, path).current_dir("/");
@@ -224,7 +224,7 @@ mod read_only {
         assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 
-    /// A replica in a folder of its own, below one that every user may enter.
+    /// Creates a replica in a folder inside one that every user may enter.
     fn closed_place() -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -243,7 +243,7 @@ mod read_only {
         assert_child_is_refused(folder.path(), &path);
     }
 
-    /// Names and permissions of what is beside a file.
+    /// Returns the names and permissions of the files beside a file.
     fn permissions(path: &Path) -> Vec<(String, u32)> {
         let entries = std::fs::read_dir(path.parent().unwrap()).unwrap().map(Result::unwrap);
         let mut found: Vec<_> = entries
@@ -258,7 +258,7 @@ mod read_only {
         let (folder, path) = closed_place();
         let inner = path.parent().unwrap();
         set_permissions(inner, Permissions::from_mode(0o777)).unwrap();
-        // It belongs to the process that may not write to it.
+        // It must belong to the process that may not write to it.
         if std::fs::metadata(inner).unwrap().uid() == 0 {
             std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -273,7 +273,7 @@ mod read_only {
     }
 
     #[test]
-    fn what_was_left_beside_a_file_that_could_only_be_read_is_in_no_way() {
+    fn files_beside_a_file_that_was_read_only_do_not_block_it() {
         let (folder, path) = closed_place();
         let inner = path.parent().unwrap();
         set_permissions(inner, Permissions::from_mode(0o777)).unwrap();
@@ -299,12 +299,12 @@ mod read_only {
         set_permissions(inner, Permissions::from_mode(0o555)).unwrap();
         assert_child_is_refused(folder.path(), &path);
         assert_child_is_refused(folder.path(), &inner.join("new-app.db"));
-        // Or it could not be removed.
+        // Otherwise it could not be removed.
         set_permissions(inner, Permissions::from_mode(0o755)).unwrap();
     }
 }
 
-/// What happens to a file that is open.
+/// Changes files while they are open, and returns the errors of the next calls.
 #[cfg(unix)]
 fn lost(how: fn(&Path)) -> (String, String) {
     let (_folder, path) = place();
@@ -357,7 +357,7 @@ fn without_its_log_a_file_is_not_written() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_leaves_is_noticed_without_a_call() {
+async fn a_removed_file_is_detected_without_a_call() {
     let (_folder, path) = place();
     let storage = open_replica(&config(&path), REPLICA).unwrap();
     let mut commits = storage.commits();

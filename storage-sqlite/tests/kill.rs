@@ -1,4 +1,4 @@
-//! What is left of a process that is killed without warning.
+//! The data of a process that is killed without warning.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -15,8 +15,8 @@ fn open(path: &Path) -> SqliteStorage {
     open_replica(&config(path), REPLICA).unwrap()
 }
 
-/// Runs in a process of its own, started by the tests below: takes the engine and writes until it
-/// is killed.
+/// Runs in a child process, started by the tests below: takes the engine and writes until it is
+/// killed.
 #[tokio::test]
 async fn child() {
     let Some(path) = place_of_child() else { return };
@@ -31,7 +31,7 @@ async fn child() {
 }
 
 #[tokio::test]
-async fn every_acknowledged_write_of_a_killed_process_is_there() {
+async fn every_acknowledged_write_of_a_killed_process_is_in_the_file() {
     for round in 0..10 * times() {
         let (_folder, path) = place();
         let acknowledged = Child::start("child", &path, 1 + round * 7 % 37).kill();

@@ -1,5 +1,5 @@
 //! Loading: the first pull of an empty replica without the index by which a document is found. It
-//! has to end like any other pull, whatever comes in between.
+//! must end like any other pull, whatever happens meanwhile.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -25,12 +25,12 @@ fn open_from(path: &Path, load_from: u64) -> SqliteStorage {
     open_replica(&config, REPLICA).unwrap()
 }
 
-/// Every first pull is loaded.
+/// Opens a storage for which every first pull is loaded.
 fn open(path: &Path) -> SqliteStorage {
     open_from(path, 1)
 }
 
-/// The chunk of a log in which every position has a document, all over the place.
+/// Returns the chunk of a log that has a document at every position, with ids in no order.
 fn chunk(after: u64, next: u64, head: u64) -> Chunk {
     let entry = |n: u64| {
         LogEntry::new(
@@ -57,7 +57,7 @@ async fn context(storage: &SqliteStorage) -> Context {
     Context { now: NOW, resolvers: Resolvers::default(), lease }
 }
 
-/// Applies what follows on where the replica stands, up to a position.
+/// Applies the chunks after the replica's position, up to a position.
 async fn pull(storage: &SqliteStorage, cx: &Context, each: u64, to: u64, head: u64) {
     loop {
         let at = storage.state().await.unwrap().checkpoint(&Scope::default()).position.0;
@@ -77,7 +77,7 @@ async fn everything(storage: &SqliteStorage) -> Vec<Stored> {
 
 type Shown = (Vec<Stored>, Vec<ScopeSummary>, LocalSeq, Vec<(LocalSeq, DocumentKey)>);
 
-/// What a replica shows, and what it keeps beside.
+/// Returns the documents and the sums of a replica.
 async fn shown(storage: &SqliteStorage) -> Shown {
     let state = storage.state().await.unwrap();
     let feed = storage.feed(LocalSeq(0), Limits { documents: 100_000, bytes: 1 << 30 }).await;
@@ -85,7 +85,7 @@ async fn shown(storage: &SqliteStorage) -> Shown {
     (everything(storage).await, state.scopes, state.last_local, feed)
 }
 
-/// What a replica shows whose first pull was not loaded.
+/// Returns the same for a replica whose first pull was not loaded.
 async fn expected(head: u64) -> Shown {
     let (_folder, path) = place();
     let storage = open_from(&path, u64::MAX);
@@ -94,7 +94,7 @@ async fn expected(head: u64) -> Shown {
     shown(&storage).await
 }
 
-/// Whether the index is there, as another program sees it.
+/// Returns whether the index exists, as another program reads it.
 fn is_indexed(path: &Path) -> bool {
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name = 'document_key'";
     Connection::open(path).unwrap().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap() == 1
@@ -128,12 +128,12 @@ async fn few_documents_and_a_replica_that_holds_some_are_not_loaded() {
 }
 
 #[tokio::test]
-async fn documents_that_change_while_the_pull_goes_on_come_once() {
+async fn documents_that_change_during_the_pull_are_stored_once() {
     let (_folder, path) = place();
     let storage = open(&path);
     let cx = context(&storage).await;
     pull(&storage, &cx, 50, 100, 200).await;
-    // The third document was written again, and is behind the head at which the pull began.
+    // The third document was written again, after the head at which the pull began.
     let mut more = chunk(100, 201, 201);
     more.entries.last_mut().unwrap().id = id(&name(3));
     more.entries.last_mut().unwrap().collection = collection("notes");
@@ -146,7 +146,7 @@ async fn documents_that_change_while_the_pull_goes_on_come_once() {
 }
 
 #[tokio::test]
-async fn a_local_write_ends_the_load_and_finds_what_was_pulled() {
+async fn a_local_write_ends_the_load_and_finds_pulled_documents() {
     let (_folder, path) = place();
     let storage = open(&path);
     let cx = context(&storage).await;
@@ -173,7 +173,7 @@ async fn a_read_during_the_load_finds_everything_and_ends_it_with_the_next_chunk
 }
 
 #[tokio::test]
-async fn a_reset_in_the_middle_ends_the_load_and_the_next_pull_finds_what_is_there() {
+async fn a_reset_ends_the_load_and_the_next_pull_finds_existing_documents() {
     let (_folder, path) = place();
     let storage = open(&path);
     let cx = context(&storage).await;
@@ -187,7 +187,7 @@ async fn a_reset_in_the_middle_ends_the_load_and_the_next_pull_finds_what_is_the
 }
 
 #[tokio::test]
-async fn a_server_that_tells_of_a_document_twice_costs_the_load_and_nothing_else() {
+async fn a_document_that_is_sent_twice_discards_the_load_and_nothing_else() {
     let (_folder, path) = place();
     let storage = open(&path);
     let cx = context(&storage).await;
@@ -195,7 +195,7 @@ async fn a_server_that_tells_of_a_document_twice_costs_the_load_and_nothing_else
     let mut twice = chunk(500, 550, 1_000);
     twice.entries[7] = LogEntry { seq: Seq(508), ..chunk(0, 3, 1_000).entries[2].clone() };
     assert!(storage.apply(cx.clone(), twice).await.unwrap().moved);
-    // Whatever is not a load meets it, and what was loaded is given up.
+    // The next write that is no load finds it, and discards the loaded documents.
     storage.write(NOW, puts(&[("own", "1")])).await.unwrap();
     assert!(is_indexed(&path));
     let state = storage.state().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_server_that_tells_of_a_document_twice_costs_the_load_and_nothing_else
         (state.scopes[0].documents, state.checkpoint(&Scope::default()).position),
         (1, Seq(0))
     );
-    // The pull begins anew, and is not loaded.
+    // The pull begins again, and is not loaded.
     pull(&storage, &cx, 50, 1_000, 1_000).await;
     assert!(is_indexed(&path));
     assert_eq!(everything(&storage).await.len(), 1_001);
@@ -211,28 +211,28 @@ async fn a_server_that_tells_of_a_document_twice_costs_the_load_and_nothing_else
 
 const HEAD: u64 = 6_000;
 
-/// Runs in a process of its own, started by the test below: pulls until it is done or killed.
+/// Runs in a child process, started by the test below: pulls until it is complete or killed.
 #[tokio::test]
 async fn child() {
     let Some(path) = place_of_child() else { return };
     let storage = open(&path);
     let cx = context(&storage).await;
     for to in (200..=HEAD).step_by(200) {
-        // Said before it is done, so that a kill falls into it.
+        // Reported before it is done, so that a kill happens during it.
         report(to);
         pull(&storage, &cx, 200, to, HEAD).await;
     }
 }
 
 #[tokio::test]
-async fn a_process_that_is_killed_while_it_loads_goes_on_and_ends_like_any_other() {
+async fn a_load_continues_after_a_killed_process_and_ends_like_any_pull() {
     let expected = expected(HEAD).await;
     for pulls in [1, 2, 7, 15, 28, 29, 30, 30, 30] {
         let (_folder, path) = place();
         Child::start("child", &path, pulls).kill();
         let storage = open(&path);
         let position = storage.state().await.unwrap().checkpoint(&Scope::default()).position;
-        // What is not indexed never passes for synced.
+        // Without the index the pull never counts as complete.
         assert_eq!(is_indexed(&path), position == Seq(0) || position == Seq(HEAD), "{position}");
         let cx = context(&storage).await;
         pull(&storage, &cx, 50, HEAD, HEAD).await;

@@ -27,7 +27,7 @@ fn put(core: &mut SqliteReplicaWriter, ids: std::ops::Range<u32>) {
     }
 }
 
-/// The file and its log, as a process that is killed leaves them.
+/// Copies the file and its log, as a killed process leaves them.
 fn copy(path: &Path, to: &Path) -> PathBuf {
     std::fs::create_dir_all(to).unwrap();
     for ending in ["", "-wal"] {
@@ -45,7 +45,7 @@ fn documents(core: &SqliteReplicaWriter) -> u64 {
     checked.iter().map(|c| c.counted.documents).sum()
 }
 
-/// A file that was closed, an older copy of it, and a log of later.
+/// Creates an older copy of a file that was closed later, and the log of a later opening.
 fn older_file_and_newer_log() -> (tempfile::TempDir, PathBuf) {
     let (folder, path) = place();
     let mut core = open(&path).unwrap();
@@ -63,7 +63,7 @@ fn older_file_and_newer_log() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn an_older_copy_beside_a_newer_log_is_refused_and_left_as_it_is() {
+fn an_older_copy_beside_a_newer_log_is_refused_and_unchanged() {
     let (_folder, path) = older_file_and_newer_log();
     let bytes = || {
         let log = path.with_file_name("app.db-wal");
@@ -74,7 +74,7 @@ fn an_older_copy_beside_a_newer_log_is_refused_and_left_as_it_is() {
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
     assert!(error.report().to_string().contains("move the log away"), "{error}");
     assert!(bytes() == before);
-    // As the message says.
+    // As the message advises.
     std::fs::remove_file(path.with_file_name("app.db-wal")).unwrap();
     assert_eq!(documents(&open(&path).unwrap()), 100);
 }
@@ -94,7 +94,7 @@ fn an_older_log_beside_a_newer_file_is_refused() {
 }
 
 #[test]
-fn a_server_file_is_refused_no_less() {
+fn a_server_file_is_refused_likewise() {
     let (folder, path) = place();
     let open_server = |path: &Path| SqliteServerWriter::open(&config(path));
     let add = |names: std::ops::Range<u32>| {
@@ -121,7 +121,7 @@ fn a_server_file_is_refused_no_less() {
 }
 
 #[test]
-fn a_copy_of_the_file_alone_is_good_for_the_log_that_was_there() {
+fn a_copy_of_the_file_alone_fits_the_log_at_that_time() {
     let (folder, path) = place();
     let mut core = open(&path).unwrap();
     put(&mut core, 0..20);
@@ -153,8 +153,7 @@ fn a_process_may_be_killed_at_any_time() {
     }
 }
 
-/// Takes away what the log says about the file, as if the process had been killed before it was
-/// written.
+/// Removes the log's row about the file, as if the process had been killed before it was written.
 fn unbind(path: &Path) {
     let file = Connection::open(path).unwrap();
     file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
@@ -162,7 +161,7 @@ fn unbind(path: &Path) {
 }
 
 #[test]
-fn what_cannot_be_compared_is_counted() {
+fn files_that_cannot_be_compared_are_counted() {
     let (folder, path) = place();
     let mut core = open(&path).unwrap();
     put(&mut core, 0..20);

@@ -1,5 +1,5 @@
-//! Several processes on one replica's file. Two storages in one process share nothing but the file,
-//! as two processes do.
+//! Several processes on one replica's file. Two storages in one process share only the file, as two
+//! processes do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -39,7 +39,7 @@ async fn two_storages_write_to_one_file_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_commit_of_another_storage_wakes_who_waits() {
+async fn a_commit_of_another_storage_wakes_waiters() {
     let (_folder, path) = place();
     let (one, two) = (open(&path), open(&path));
     let mut commits = two.commits();
@@ -51,7 +51,7 @@ async fn a_commit_of_another_storage_wakes_who_waits() {
 }
 
 #[tokio::test]
-async fn a_commit_before_anybody_waits_is_not_missed() {
+async fn a_commit_before_a_wait_is_not_missed() {
     let (_folder, path) = place();
     let (one, two) = (open(&path), open(&path));
     one.write(NOW, puts(&[("a", "1")])).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_closed_storage_leaves_nothing_open() {
         storage.write(NOW, puts(&[("b", "1")])).await.unwrap_err().kind(),
         ErrorKind::Closed
     );
-    // The thread that wakes would hold the counter's other end.
+    // A running thread would hold the other end of the counter.
     drop(storage);
     let ended = async { while commits.changed().await.is_ok() {} };
     tokio::time::timeout(SOON, ended).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_closed_storage_leaves_nothing_open() {
 }
 
 #[tokio::test]
-async fn the_second_engine_is_refused_by_name_and_let_in_once_the_first_is_gone() {
+async fn the_second_engine_is_refused_with_the_holder_and_accepted_after_its_end() {
     let (_folder, path) = place();
     let (one, two) = (open(&path), open(&path));
     let first = one.claim("the app, process 17".to_owned()).await.unwrap();
@@ -111,7 +111,7 @@ fn a_link_to_the_file_leads_to_the_same_lock() {
 }
 
 #[test]
-fn a_lock_that_was_taken_in_vain_is_given_back() {
+fn an_undone_lock_is_released() {
     let (_folder, path) = place();
     let open = || SqliteReplicaWriter::open(&config(&path), REPLICA).unwrap();
     let (mut one, mut two) = (open(), open());
@@ -131,7 +131,7 @@ fn a_lock_that_was_taken_in_vain_is_given_back() {
 }
 
 #[test]
-fn a_writer_that_is_in_the_way_for_too_long_is_an_error_that_may_be_retried() {
+fn a_writer_that_blocks_for_too_long_is_a_retryable_error() {
     let (_folder, path) = place();
     let mut impatient = config(&path);
     impatient.busy_timeout = Duration::from_millis(10);
@@ -145,7 +145,7 @@ fn a_writer_that_is_in_the_way_for_too_long_is_an_error_that_may_be_retried() {
 }
 
 #[test]
-fn many_who_open_a_new_file_at_once_agree_on_one_replica() {
+fn concurrent_openings_of_a_new_file_create_one_replica() {
     for _ in 0..20 {
         let (_folder, path) = place();
         let replicas: Vec<_> = std::thread::scope(|threads| {
@@ -172,10 +172,10 @@ fn a_replica_in_memory_locks_its_engine_without_a_file() {
     core.lock_engine().unwrap();
 }
 
-/// Names the file to a child.
+/// The variable that passes the file to a child process.
 const FILE: &str = "TWOTIDE_TEST_LOOKED_AT";
 
-/// Run by the test below in a process of its own.
+/// Runs in a child process, started by the test below.
 #[test]
 fn child_looks_and_goes() {
     let Some(path) = std::env::var_os(FILE) else { return };
@@ -184,7 +184,7 @@ fn child_looks_and_goes() {
 }
 
 #[tokio::test]
-async fn a_process_that_looks_and_goes_leaves_the_log_to_who_has_the_file_open() {
+async fn a_short_reader_process_does_not_remove_the_log_of_an_open_file() {
     let (_folder, path) = place();
     let storage = open(&path);
     storage.write(NOW, puts(&[("a", "1")])).await.unwrap();

@@ -1,4 +1,4 @@
-//! What an app may ask in SQL.
+//! Queries of an app in SQL.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -11,7 +11,7 @@ use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Storage;
 
 #[tokio::test]
-async fn an_app_asks_its_live_documents_with_json_functions() {
+async fn an_app_queries_its_live_documents_with_json_functions() {
     let (_folder, path) = place();
     let storage = open_replica(&config(&path), REPLICA).unwrap();
     let documents = [
@@ -46,7 +46,7 @@ async fn an_app_asks_its_live_documents_with_json_functions() {
 }
 
 #[tokio::test]
-async fn the_view_says_when_a_document_was_made_and_changed_and_its_revision() {
+async fn the_view_has_the_times_and_the_revision_of_a_document() {
     let (_folder, path) = place();
     let storage = open_replica(&config(&path), REPLICA).unwrap();
     storage.write(NOW, puts(&[("a", "1")])).await.unwrap();

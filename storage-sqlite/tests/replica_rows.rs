@@ -1,4 +1,4 @@
-//! The rows of a replica, against a model that is nothing but a sorted map.
+//! The rows of a replica, compared with a model: a sorted map.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -21,7 +21,8 @@ use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
 
 type Model = BTreeMap<DocumentKey, Record>;
 
-/// Names whose bytes sort differently than letters do, or than they are first used in.
+/// Names whose bytes sort differently from letters, and from the order in which they are first
+/// used.
 const SCOPES: [&str; 2] = ["room", "Room"];
 const COLLECTIONS: [&str; 4] = ["b", "ä", "Z", "aa"];
 const IDS: [&str; 5] = ["2", "10", "é", "Z", "z z"];
@@ -123,7 +124,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// All pages, put together; pages must be full up to the last.
+/// Returns the entries of all pages; each page but the last must be full.
 fn all<T>(limit: usize, mut read: impl FnMut(Option<&T>) -> Vec<T>) -> Vec<T> {
     let mut all: Vec<T> = Vec::new();
     loop {
@@ -206,7 +207,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn rows_are_those_of_a_sorted_map_whatever_is_written_undone_and_committed(
+    fn rows_equal_those_of_a_sorted_map_after_writes_undos_and_commits(
         steps in proptest::collection::vec((any_step(), any::<bool>()), 1..60),
         limit in 1..7usize,
     ) {
@@ -257,7 +258,7 @@ fn core() -> SqliteReplicaWriter {
 }
 
 #[test]
-fn what_is_kept_once_and_per_scope_is_read_as_it_was_written() {
+fn rows_of_the_replica_and_of_scopes_are_read_as_written() {
     let mut core = core();
     let meta = ReplicaMeta {
         clock: Clock { high_water: Stamp::from_bits(u64::MAX), ahead: Stamp::from_bits(7) },

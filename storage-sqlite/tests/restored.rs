@@ -1,5 +1,4 @@
-//! A copy that is put over a file while the file is open: it is noticed, and nothing is committed
-//! to what is left.
+//! A copy that is put over an open file is detected, and nothing is committed to the result.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -38,8 +37,7 @@ fn documents(core: &SqliteReplicaWriter) -> u64 {
     checked.iter().map(|c| c.counted.documents).sum()
 }
 
-/// A copy of the file with what its log has, page by page, as a backup makes it while the file is
-/// open.
+/// Returns a copy of the file with the log's pages, as a backup makes it while the file is open.
 fn back_up(path: &Path) -> Vec<u8> {
     let folder = path.with_file_name("backup");
     std::fs::create_dir(&folder).unwrap();
@@ -55,7 +53,7 @@ fn back_up(path: &Path) -> Vec<u8> {
     std::fs::read(copy).unwrap()
 }
 
-/// A copy of the same data in other pages.
+/// Returns a copy of the same data in other pages.
 fn write_anew(path: &Path) -> Vec<u8> {
     let copy = path.with_file_name("copy.db");
     let from = Connection::open(path).unwrap();
@@ -63,7 +61,7 @@ fn write_anew(path: &Path) -> Vec<u8> {
     std::fs::read(copy).unwrap()
 }
 
-/// As `cp` does it: the file stays the same one.
+/// Overwrites the file in place, as `cp` does.
 fn put_over(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
@@ -75,7 +73,7 @@ fn assert_lost(error: &Error) {
     assert!(error.report().to_string().contains("app.db"), "{error}");
 }
 
-/// The open file is lost, and what is left is refused.
+/// Asserts that the open file is lost, and that opening the result is refused.
 #[track_caller]
 fn assert_noticed(path: &Path, mut core: SqliteReplicaWriter, mut reader: SqliteReplicaReader) {
     let log = path.with_file_name("app.db-wal");
@@ -110,7 +108,7 @@ fn a_copy_from_before_the_file_was_opened_is_noticed() {
 }
 
 #[test]
-fn a_copy_that_is_older_than_what_was_moved_into_the_file_is_noticed() {
+fn a_copy_older_than_the_newest_move_is_noticed() {
     let (_folder, path) = place();
     let mut settings = config(&path);
     settings.checkpoint_pages = 16;
@@ -144,7 +142,7 @@ fn a_copy_from_an_earlier_opening_with_nothing_moved_since_is_noticed() {
 }
 
 #[test]
-fn a_copy_that_is_as_new_as_what_was_moved_into_the_file_is_no_danger() {
+fn a_copy_as_new_as_the_newest_move_is_accepted() {
     let (_folder, path) = place();
     let mut core = open(&path).unwrap();
     put(&mut core, 0..20).unwrap();
@@ -173,7 +171,7 @@ fn a_copy_of_the_same_state_with_other_pages_is_noticed() {
 }
 
 #[test]
-fn a_servers_file_is_watched_no_less() {
+fn a_copy_over_a_servers_file_is_noticed() {
     let (_folder, path) = place();
     let add = |core: &mut SqliteServerWriter, name: &str| -> Result<(), Error> {
         core.begin(Durability::Process)?;
@@ -211,7 +209,7 @@ fn a_file_that_took_the_place_of_an_open_one_keeps_its_own_log() {
     assert_eq!(documents(&open(&path).unwrap()), 30);
 }
 
-/// Opens and reads on a thread until it is told to stop.
+/// Opens and reads on a thread until `stop` is set.
 fn read_on(settings: &SqliteConfig, stop: &AtomicBool) {
     let mut reader = SqliteReplicaReader::open(settings).unwrap();
     while !stop.load(Ordering::Relaxed) {
@@ -221,7 +219,7 @@ fn read_on(settings: &SqliteConfig, stop: &AtomicBool) {
 }
 
 #[test]
-fn whatever_is_moved_into_the_file_by_whichever_process_is_no_alarm() {
+fn moves_and_rewrites_of_any_process_are_no_errors() {
     let (_folder, path) = place();
     let mut settings = config(&path);
     settings.checkpoint_pages = 8;
@@ -237,7 +235,7 @@ fn whatever_is_moved_into_the_file_by_whichever_process_is_no_alarm() {
             match n % 10 {
                 4 => one.rest(),
                 7 => two.rest(),
-                // Another program moves the log, and writes the whole file anew.
+                // Another program moves the log, or rewrites the whole file.
                 9 => {
                     let other = Connection::open(&path).unwrap();
                     other.busy_timeout(std::time::Duration::from_secs(5)).unwrap();

@@ -1,4 +1,4 @@
-//! Every rule of taking in, pushing, settling and resetting, on real files.
+//! Every rule of applying, pushing, settling and resetting, on real files.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use sync_core::model::ReplicaId;
 use tempfile::TempDir;
 use testkit::cores::Cores;
 
-/// Cores over files in a folder of their own.
+/// Cores over files in a temporary folder.
 struct SqliteCores {
     folder: TempDir,
     files: Cell<u8>,
@@ -29,7 +29,7 @@ impl SqliteCores {
         Self { folder, files, load_from: None }
     }
 
-    /// Every first pull is loaded.
+    /// Returns cores for which every first pull is loaded.
     fn loading() -> Self {
         Self { load_from: Some(1), ..Self::new() }
     }
@@ -49,7 +49,7 @@ impl SqliteCores {
 
 fn config(path: &Path) -> SqliteConfig {
     let mut config = SqliteConfig::new(path);
-    // Rules do not depend on what a power failure leaves behind.
+    // Rules do not depend on power failures.
     config.synchronous = Synchronous::Normal;
     config
 }

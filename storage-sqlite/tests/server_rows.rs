@@ -1,4 +1,4 @@
-//! The rows of a server, against a model that is nothing but a sorted map.
+//! The rows of a server, compared with a model: a sorted map.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -144,7 +144,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_kept_per_scope_and_per_replica_is_read_as_it_was_written() {
+fn rows_of_scopes_and_of_replicas_are_read_as_written() {
     let mut core = SqliteServerWriter::in_memory().unwrap();
     core.begin(Durability::Power).unwrap();
     let row = |head| ServerScope { head: Seq(head), ..ServerScope::new(Epoch([9; 16])) };

@@ -1,4 +1,4 @@
-//! What transactions promise: durability, undoing, and a disk that is full.
+//! The guarantees of transactions: durability, undo, and full disks.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -27,7 +27,7 @@ fn level_within(core: &mut SqliteReplicaWriter, durability: Durability) -> i64 {
 }
 
 #[test]
-fn each_transaction_is_synced_as_its_durability_asks() {
+fn each_transaction_is_synced_according_to_its_durability() {
     let (_folder, path) = place();
     let mut config = config(&path);
     for (acknowledged, level) in
@@ -47,14 +47,14 @@ fn record(known: u64) -> Record {
 }
 
 #[test]
-fn a_job_that_is_undone_leaves_its_neighbours_alone() {
+fn an_undone_job_does_not_affect_other_jobs() {
     let (_folder, path) = place();
     let mut core = open(&config(&path));
     core.begin(Durability::Process).unwrap();
     for (n, is_kept) in [(1, false), (2, true), (3, false), (4, true)] {
         core.mark().unwrap();
-        // A scope and a collection of its own: their numbers are undone too, and must not be
-        // remembered.
+        // A separate scope and collection: their numbers are undone, too, and must not stay in the
+        // cache.
         let key = key(&format!("s{n}"), &format!("c{n}"), "x");
         core.put_record(&key, None, &record(n)).unwrap();
         if !is_kept {
@@ -70,7 +70,7 @@ fn a_job_that_is_undone_leaves_its_neighbours_alone() {
 }
 
 #[test]
-fn a_commit_says_whether_anything_was_written() {
+fn a_commit_returns_whether_anything_was_written() {
     let (_folder, path) = place();
     let mut core = open(&config(&path));
     core.begin(Durability::Process).unwrap();
@@ -87,7 +87,7 @@ fn a_commit_says_whether_anything_was_written() {
 }
 
 #[test]
-fn nothing_goes_on_after_a_transaction_has_ended() {
+fn nothing_runs_after_a_transaction_has_ended() {
     let (_folder, path) = place();
     let mut core = open(&config(&path));
     core.begin(Durability::Process).unwrap();
@@ -151,7 +151,7 @@ fn a_full_disk_fails_the_write_loses_nothing_and_ends_with_more_room() {
 }
 
 #[test]
-fn a_full_disk_in_the_middle_of_a_group_says_so_to_the_end() {
+fn a_full_disk_in_the_middle_of_a_group_fails_the_rest_of_it() {
     let (_folder, path) = place();
     let mut core = open(&config(&path));
     core.set_max_page_count(Some(64)).unwrap();
@@ -164,7 +164,8 @@ fn a_full_disk_in_the_middle_of_a_group_says_so_to_the_end() {
     let large = puts(&[("b", &body), ("c", &body), ("d", &body)]);
     let error = ops::write(&mut core, NOW, &limits, &large).unwrap_err();
     assert!(error.report().to_string().contains("full"), "{error}");
-    // SQLite may undo the statement alone or end the transaction; either way nothing is half there.
+    // SQLite may undo only the statement or end the transaction; either way nothing is stored in
+    // part.
     let documents = match core.undo().and_then(|()| core.commit()) {
         Ok(_) => 1,
         Err(error) => {

@@ -1,11 +1,11 @@
 //! Names that both sides agree on: paths, headers, parameters and types of content. [PROTOCOL.md]
-//! has the meaning.
+//! defines their meaning.
 //!
 //! [PROTOCOL.md]: https://github.com/twotide/twotide/blob/main/PROTOCOL.md
 
 /// The greeting.
 pub const HELLO: &str = "/v1/hello";
-/// A scope in brief.
+/// A summary of a scope.
 pub const SCOPE: &str = "/v1/scopes/{scope}";
 /// The changes of a scope.
 pub const CHANGES: &str = "/v1/scopes/{scope}/changes";

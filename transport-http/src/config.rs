@@ -19,11 +19,11 @@ use crate::format::Format;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LiveBy {
-    /// The best way that works: streams first, a lower way where they fail, and the higher one is
-    /// retried from time to time.
+    /// The best way that works: streams first, a lower way where they fail. A higher way is retried
+    /// from time to time.
     #[default]
     Auto,
-    /// A stream of server-sent events only: where it does not work, the live stream fails and is
+    /// A stream of server-sent events only. If it does not work, the live stream fails and is
     /// retried.
     Sse,
     /// Long polls only: requests that the server answers when a change arrives.
@@ -52,9 +52,11 @@ pub enum ProxyBy {
 impl FromStr for ProxyBy {
     type Err = Error;
 
+    /// Parses the text form.
+    ///
     /// # Errors
     /// `InvalidInput` for a text that is neither `system`, `none`, nor an address. The text is not
-    /// shown: there may be a password in it.
+    /// shown: it may contain a password.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "system" => Ok(Self::System),
@@ -77,7 +79,7 @@ impl TryFrom<String> for ProxyBy {
 }
 
 impl From<ProxyBy> for String {
-    /// The password of an address included, like other secrets of a configuration.
+    /// Includes the password of an address, like other secrets of a configuration.
     fn from(proxy: ProxyBy) -> Self {
         match proxy {
             ProxyBy::System => "system".to_owned(),
@@ -88,7 +90,7 @@ impl From<ProxyBy> for String {
 }
 
 impl fmt::Debug for ProxyBy {
-    /// Without the address: there may be a password in it.
+    /// Omits the address: it may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::System => "System",
@@ -148,7 +150,7 @@ pub struct HttpConfig {
     pub format: Format,
     /// How changes are received while a replica follows a scope. Default: the best way that works.
     pub live: LiveBy,
-    /// How often the server is polled where no better way works, give or take a fifth. Default 5 s.
+    /// How often the server is polled where no better way works, ± a fifth. Default 5 s.
     pub poll_interval: Duration,
     /// How long the server may hold a long poll: up to 60 s. Default 25 s, which most gateways
     /// allow.
@@ -161,12 +163,12 @@ pub struct HttpConfig {
     /// this time it may take longer, and a pushed batch gets one more second for each 2 KiB.
     /// Default 60 s.
     pub request_timeout: Duration,
-    /// Headers of each request, for gateways on the way. The replica's token travels in
+    /// Headers of each request, for gateways on the way. The replica's token is sent in
     /// `Authorization`.
     pub headers: Vec<(String, String)>,
     /// The proxy to use. Default: the system's.
     pub proxy: ProxyBy,
-    /// Whether answers, and requests to a server that understands it, are compressed. Streams never
+    /// Whether answers, and requests to a server that supports it, are compressed. Streams never
     /// are. Default yes.
     pub compress: bool,
     /// The certificates that are trusted for `https://`.
@@ -189,7 +191,7 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// The usual settings for a server at that address.
+    /// Returns the default settings for a server at that address.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -216,7 +218,7 @@ impl HttpConfig {
 }
 
 impl fmt::Debug for HttpConfig {
-    /// Headers by name only: their values may be secrets.
+    /// Shows only the names of headers: their values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("HttpConfig")

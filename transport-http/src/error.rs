@@ -1,4 +1,4 @@
-//! Errors of requests, on top of the HTTP client's.
+//! Errors of requests, in addition to the HTTP client's.
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -18,7 +18,7 @@ pub(crate) struct Trouble {
 pub(crate) enum What {
     /// No server accepted the connection, or the request was never made.
     Unreachable,
-    /// The connection broke, or the time was over, before the answer was whole.
+    /// The connection broke, or the time ran out, before the answer was complete.
     Cut,
     /// Another program answered, or redirected the request.
     Foreign,
@@ -85,7 +85,7 @@ fn is_not_tls(_: &reqwest::Error) -> bool {
     false
 }
 
-/// What the HTTP client reports.
+/// Converts an error of the HTTP client.
 pub(crate) fn of_client(error: reqwest::Error) -> Trouble {
     let (what, kind, message) = if is_not_http(&error) {
         let message = "what answered does not speak HTTP: a port for TLS has an address with \
@@ -108,13 +108,13 @@ pub(crate) fn of_client(error: reqwest::Error) -> Trouble {
     Trouble::new(what, Error::new(kind, message).because(cause(error)))
 }
 
-/// The time for a request is over.
+/// Returns the error for a request whose time ran out.
 pub(crate) fn too_late() -> Trouble {
     let error = Error::new(ErrorKind::Timeout, "the server did not answer in time");
     Trouble::new(What::Cut, error)
 }
 
-/// Another program answered instead of the server.
+/// Returns the error for an answer of another program.
 pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("none");
     let message = "something else answered than a Twotide server: \
@@ -125,7 +125,7 @@ pub(crate) fn foreign(status: StatusCode, headers: &HeaderMap) -> Trouble {
     Trouble::new(What::Foreign, error)
 }
 
-/// The request was redirected to another server. It is not followed: it carries a token.
+/// Returns the error for a redirect to another server: following it would send the token there.
 pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
     let location = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("nowhere");
     // The query and the fragment may contain a secret.
@@ -137,7 +137,7 @@ pub(crate) fn elsewhere(status: StatusCode, headers: &HeaderMap) -> Trouble {
     Trouble::new(What::Foreign, error)
 }
 
-/// The server violated the protocol.
+/// Returns the error for a violation of the protocol by the server.
 pub(crate) fn broken(message: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, message)
 }
@@ -149,7 +149,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<u64> {
     Some(wait.as_secs())
 }
 
-/// Turns a gateway's refusal into the error of the request: a request that does not reach the
+/// Converts a gateway's refusal into the error of the request: a request that does not reach the
 /// server means a lost link.
 pub(crate) fn denied(status: u16, error: Error) -> Trouble {
     let is_unreachable = matches!(
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_without_a_server_is_a_lost_link_unless_it_asks_to_wait() {
+    fn a_gateway_without_a_server_is_a_lost_link_unless_it_requests_a_wait() {
         let timeout = Error::new(ErrorKind::Timeout, "x");
         let later = |after| timeout.clone().retrying(Retry::Later(after));
         assert_eq!(denied(504, later(None)).error.retry(), Retry::Reconnect);

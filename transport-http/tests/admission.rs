@@ -1,4 +1,4 @@
-//! Clients that were not let in, clients that take more than their part, and pages of other sites.
+//! Clients that are not admitted, clients that use more than their share, and pages of other sites.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -26,7 +26,7 @@ const HELLO: &str = "/v1/hello";
 const CHANGES: &str = "/v1/scopes/room/changes";
 const PUSHES: &str = "/v1/scopes/room/pushes";
 
-/// A server with two tokens.
+/// Starts a server with two tokens.
 async fn guarded(set: impl FnOnce(&mut HttpServerConfig)) -> Served {
     let tokens = [("ann", "sesame"), ("bob", "barley")];
     let tokens = StaticTokens::new(tokens.map(|(name, token)| (name.to_owned(), token.to_owned())));
@@ -42,7 +42,7 @@ fn greeting(versions: &[u32], token: Option<&str>) -> String {
     hello.to_string()
 }
 
-/// A request whose body begins and does not come.
+/// Sends a request whose body begins and does not end.
 async fn unfinished(served: &Served, path: &str, more: &str) -> TcpStream {
     let mut socket = TcpStream::connect(served.address).await.unwrap();
     let head = format!(
@@ -56,7 +56,7 @@ async fn status(request: reqwest::RequestBuilder) -> u16 {
     within(request.send()).await.unwrap().status().as_u16()
 }
 
-/// Takes its time over every token.
+/// Authenticates every token slowly.
 #[derive(Debug, Default)]
 struct Slow {
     asked: AtomicUsize,
@@ -73,7 +73,7 @@ impl Authenticate for Slow {
 }
 
 #[tokio::test]
-async fn a_slow_hook_is_asked_by_a_bounded_number_of_requests() {
+async fn a_slow_hook_is_called_by_a_bounded_number_of_requests() {
     let slow = Arc::new(Slow::default());
     let hooks = Hooks { authenticate: slow.clone(), ..Hooks::default() };
     let server = memory(hooks, ServerOptions::default());
@@ -98,7 +98,7 @@ async fn a_slow_hook_is_asked_by_a_bounded_number_of_requests() {
 }
 
 #[tokio::test]
-async fn greetings_that_do_not_come_take_places_of_their_own() {
+async fn unfinished_greetings_take_separate_places() {
     let served = guarded(|config| {
         (config.requests, config.greetings) = (2, 2);
         config.greeting_time = Duration::from_millis(300);
@@ -110,7 +110,7 @@ async fn greetings_that_do_not_come_take_places_of_their_own() {
     }
     let greet = || served.post(HELLO, &greeting(&[1], Some("sesame")));
     within(async { while status(greet()).await != 503 {} }).await;
-    // A token in the header says enough.
+    // A token in the header is enough.
     for token in ["sesame", "barley"] {
         assert_eq!(status(served.get(CHANGES).bearer_auth(token)).await, 200);
         assert_eq!(status(greet().bearer_auth(token)).await, 200);
@@ -122,7 +122,7 @@ async fn greetings_that_do_not_come_take_places_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_body_is_not_read_before_its_client_was_let_in() {
+async fn a_body_is_not_read_before_its_client_is_admitted() {
     let served = guarded(|config| config.requests = 1).await;
     let mut without = unfinished(&served, PUSHES, "").await;
     let mut answer = vec![0; 12];
@@ -145,7 +145,7 @@ async fn a_greeting_without_a_token_in_its_header_is_small() {
 }
 
 #[tokio::test]
-async fn what_a_greeting_may_name_is_bounded_and_not_sent_back() {
+async fn names_in_a_greeting_are_bounded_and_not_sent_back() {
     let served = guarded(|_| {}).await;
     let many = greeting(&[2; Hello::VERSIONS + 1], None);
     let answer = served.post(HELLO, &many).bearer_auth("sesame");
@@ -187,7 +187,7 @@ async fn pages_of_other_sites_are_refused() {
     let (_, message) =
         refused(served.get(CHANGES).header("origin", "https://evil.example"), 403).await;
     assert!(message.contains("https://evil.example"), "{message}");
-    // What a page may send without asking the browser is never taken as a push.
+    // Requests that a page may send without a preflight are never accepted as a push.
     for sent_by_forms in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
     {
         let push = served.client.post(served.url(PUSHES)).body("{}");
@@ -196,7 +196,7 @@ async fn pages_of_other_sites_are_refused() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_allowed_may_ask_and_read() {
+async fn an_allowed_page_may_send_requests_and_read() {
     let policy = BrowserPolicy::default().allow_origin("https://app.example").unwrap();
     let options = ServerOptions::default();
     let served = Served::with(memory(Hooks::default(), options), |config| {
@@ -220,7 +220,7 @@ async fn a_page_that_is_allowed_may_ask_and_read() {
     let answer = within(read.send()).await.unwrap();
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://app.example");
     assert!(answer.headers().contains_key("access-control-expose-headers"));
-    // A name that a site points at this machine.
+    // A foreign name that points at this machine.
     let rebound = served.get(CHANGES).header("host", "evil.example");
     assert_eq!(status(rebound).await, 403);
 }
@@ -241,7 +241,7 @@ async fn a_batch_that_is_far_over_the_limits_is_refused_whole_and_leaves_nothing
 }
 
 #[tokio::test]
-async fn reading_a_scope_makes_none() {
+async fn reading_a_scope_does_not_create_it() {
     let served = Served::new().await;
     let (_, first) = expect(served.get(CHANGES), 200).await;
     let head = within(served.client.head(served.url(CHANGES)).send()).await.unwrap();
@@ -252,7 +252,7 @@ async fn reading_a_scope_makes_none() {
     let cursor = first["cursor"].as_str().unwrap();
     expect(served.get(&format!("{CHANGES}?cursor={cursor}")), 200).await;
     assert_eq!(status(served.get("/v1/scopes/room")).await, 404);
-    // A write that is refused begins nothing either; one that is accepted goes on from what was
+    // A refused write does not create the scope either; an accepted one continues the log that was
     // read.
     let refused = serde_json::json!({"collection": "c", "id": "d", "body": "x".repeat(2 << 20)});
     let push = serde_json::json!({"replica": REPLICA, "id": 1, "changes": [refused]});
@@ -265,7 +265,7 @@ async fn reading_a_scope_makes_none() {
 }
 
 #[tokio::test]
-async fn bodies_that_readers_of_json_refuse_are_not_taken() {
+async fn bodies_that_json_readers_refuse_are_not_accepted() {
     let served = Served::new().await;
     let push = |id: u64, body: &str| {
         let push = format!(
@@ -285,7 +285,7 @@ async fn bodies_that_readers_of_json_refuse_are_not_taken() {
         let (_, message) = refused(push(2, half), 400).await;
         assert!(message.contains("surrogate"), "{message}");
     }
-    // The answer holds the body, which with what is around it is deeper than serde_json reads.
+    // The answer contains the body, which with the rest of it is deeper than serde_json reads.
     let deepest = push(3, &format!(r#"["\ud83d\ude00",{}]"#, nested(127)));
     let answer = within(deepest.send()).await.unwrap();
     assert_eq!(answer.status(), 200);

@@ -1,5 +1,5 @@
-//! What answers and is not the server, or breaks the protocol: a clear error with advice, whatever
-//! it is.
+//! Answers of other programs, and answers that break the protocol: each is a clear error with
+//! advice.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -89,7 +89,7 @@ const WRONG: &[Wrong] = &[
 ];
 
 #[tokio::test]
-async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
+async fn a_foreign_answer_is_an_error_that_describes_it() {
     for Wrong(name, kind, retry, says, answered) in WRONG {
         let server = Script::greeting(move |seen| async move { answered(seen.format()) }).await;
         let mut config = server.config();
@@ -104,7 +104,7 @@ async fn what_is_no_answer_of_ours_is_an_error_that_says_what_it_was() {
 }
 
 #[tokio::test]
-async fn what_answers_a_greeting_is_checked_too() {
+async fn the_answer_to_a_greeting_is_checked_too() {
     for Wrong(name, kind, retry, says, answered) in WRONG {
         if says.contains("again") || *name == "another message" {
             continue;

@@ -1,4 +1,4 @@
-//! The client's requests over real sockets: what it asks, and what it makes of any answer.
+//! The client's requests over real sockets, and its handling of every answer.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -62,7 +62,7 @@ fn goodbye() -> Goodbye {
     Goodbye { reason: "enough".to_owned(), retry_after: None }
 }
 
-/// Answers as a server does whose scope is at 5.
+/// Answers like a server whose scope is at 5.
 async fn usual(seen: Seen) -> Response {
     let format = seen.format();
     match seen.path.rsplit('/').next().unwrap() {
@@ -75,7 +75,7 @@ async fn usual(seen: Seen) -> Response {
 }
 
 #[tokio::test]
-async fn every_operation_is_one_request_that_says_who_asks() {
+async fn every_operation_is_one_request_that_names_its_replica() {
     for format in FORMATS {
         let server = Script::greeting(usual).await;
         let mut config = server.config();
@@ -103,7 +103,7 @@ async fn every_operation_is_one_request_that_says_who_asks() {
             assert_eq!(seen.header("x-gateway"), Some("let me in"));
             assert_eq!(seen.accepts(), format.content_type());
         }
-        // The token is in one place, and compression is not the greeting's business here.
+        // The token is in one place only, and the greeting does not negotiate compression here.
         let greeting: Hello = format.decode(seen[0].body.clone()).unwrap();
         assert_eq!((greeting.token, greeting.compressions.len()), (None, 0));
         assert!(!seen[1].query.contains_key("cursor"));
@@ -146,7 +146,7 @@ async fn a_scope_is_one_part_of_the_address_whatever_its_name() {
         ("...", "..."),
     ] {
         let pull = Pull { scope: Scope::new(name).unwrap(), ..pull(0) };
-        // The answer is of another scope.
+        // The answer is about another scope.
         assert!(server.connect().await.pull(pull).await.is_err());
         let asked = server.asked().pop().unwrap();
         assert_eq!(asked.path, format!("/v1/scopes/{path}/changes"));
@@ -161,7 +161,7 @@ async fn a_scope_is_one_part_of_the_address_whatever_its_name() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_too_long_for_an_address_travels_in_a_body() {
+async fn a_cursor_that_is_too_long_for_an_address_is_sent_in_a_body() {
     let server = Script::greeting(usual).await;
     let connection = server.connect().await;
     let late = |n: u64| (Collection::new(format!("{n:0>100}")).unwrap(), Seq(1));
@@ -187,7 +187,7 @@ async fn at_the_head_a_pull_is_a_condition_and_its_answer_an_empty_chunk() {
     let server = Script::greeting(usual).await;
     let connection = server.connect().await;
     let Delivery::Chunk(nothing) = connection.pull(pull(5)).await.unwrap() else { panic!() };
-    // Just what a server would send that has nothing more.
+    // The same chunk that a server without further changes sends.
     assert_eq!(nothing, Chunk { entries: Vec::new(), after: Seq(5), ..chunk(0, 5) });
     let tag = format!("\"{}-5\"", "07".repeat(16));
     assert_eq!(server.asked()[0].header("if-none-match"), Some(tag.as_str()));
@@ -203,7 +203,7 @@ async fn at_the_head_a_pull_is_a_condition_and_its_answer_an_empty_chunk() {
         let _ = connection.pull(pull).await;
         assert_eq!(server.asked().last().unwrap().header("if-none-match"), None);
     }
-    // Once a chunk has come this way, its server starts are known.
+    // After a chunk on this connection, its server starts are known.
     connection.pull(pull(0)).await.unwrap();
     let known = Pull { cursor: Cursor { mark: None, ..at(5) }, ..pull(5) };
     assert!(matches!(connection.pull(known).await.unwrap(), Delivery::Chunk(c) if c == nothing));
@@ -280,14 +280,14 @@ async fn a_new_token_is_tried_before_it_is_used() {
     assert_eq!(tokens, all);
 }
 
-/// Returns an address at which no server listens.
+/// Returns an address on which no server listens.
 async fn nobody() -> String {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", socket.local_addr().unwrap())
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_a_network_error_that_says_why() {
+async fn an_unreachable_server_is_a_network_error_with_its_cause() {
     let transport = HttpTransport::new(config(nobody().await)).unwrap();
     let error = transport.connect(hello(None)).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
@@ -295,7 +295,7 @@ async fn a_server_that_cannot_be_reached_is_a_network_error_that_says_why() {
 }
 
 #[tokio::test]
-async fn what_does_not_reach_the_server_fails_everything_that_is_pending() {
+async fn a_request_that_does_not_reach_the_server_fails_all_pending_ones() {
     let gauge = Gauge::default();
     let counted = gauge.clone();
     let server = Script::greeting(move |seen| {
@@ -328,7 +328,7 @@ async fn what_does_not_reach_the_server_fails_everything_that_is_pending() {
             "{error}"
         );
     }
-    // Nothing more is asked.
+    // No further request is sent.
     gauge.reaches(0).await;
     let asked = server.asked().len();
     assert_eq!(connection.acknowledge(ack()).await.unwrap_err().retry(), Retry::Reconnect);
@@ -336,7 +336,7 @@ async fn what_does_not_reach_the_server_fails_everything_that_is_pending() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_one_request_costs_no_other() {
+async fn a_refusal_of_one_request_affects_no_other() {
     let server = Script::greeting(async |seen| match seen.path.contains("pushes") {
         true => refusal(seen.format()),
         false => usual(seen).await,
@@ -350,7 +350,7 @@ async fn a_refusal_of_one_request_costs_no_other() {
 }
 
 #[tokio::test]
-async fn closing_or_dropping_a_connection_ends_what_is_pending() {
+async fn closing_or_dropping_a_connection_ends_pending_requests() {
     for is_closed in [true, false] {
         let gauge = Gauge::default();
         let counted = gauge.clone();
@@ -380,7 +380,7 @@ async fn closing_or_dropping_a_connection_ends_what_is_pending() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_given_up_in_time() {
+async fn a_server_that_does_not_answer_is_a_timeout() {
     let server = Script::greeting(|_| std::future::pending()).await;
     let mut config = server.config();
     config.request_timeout = Duration::from_millis(100);
@@ -391,7 +391,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn only_so_many_requests_are_made_at_a_time_and_live_ones_do_not_count() {
+async fn concurrent_requests_are_bounded_and_live_ones_do_not_count() {
     let (gauge, lives) = (Gauge::default(), Gauge::default());
     let (counted, live) = (gauge.clone(), lives.clone());
     let server = Script::greeting(move |seen| {
@@ -424,7 +424,7 @@ async fn only_so_many_requests_are_made_at_a_time_and_live_ones_do_not_count() {
 }
 
 #[tokio::test]
-async fn requests_are_compressed_once_the_server_has_said_that_it_understands() {
+async fn requests_are_compressed_once_the_server_has_named_the_encoding() {
     for (said, named) in [("gzip", "gzip"), ("identity, gzip , zstd", "zstd"), ("br", "")] {
         let server = Script::greeting(move |_| async move {
             let mut answer = content(Format::Frame, accepted(2));
@@ -458,7 +458,7 @@ async fn requests_are_compressed_once_the_server_has_said_that_it_understands() 
 }
 
 #[tokio::test]
-async fn a_request_whose_compression_is_refused_is_made_again_without() {
+async fn a_request_whose_compression_is_refused_is_repeated_without() {
     let refused = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&refused);
     let server = Script::greeting(move |seen| {
@@ -482,7 +482,7 @@ async fn a_request_whose_compression_is_refused_is_made_again_without() {
 }
 
 #[tokio::test]
-async fn answers_may_be_compressed_unless_that_is_not_wanted() {
+async fn answers_may_be_compressed_unless_configured_otherwise() {
     let server = Script::greeting(async |seen| {
         let Some(accepted) = seen.header("accept-encoding") else {
             return script::changes(seen.format(), chunk(0, 5));
@@ -500,7 +500,8 @@ async fn answers_may_be_compressed_unless_that_is_not_wanted() {
     }
 }
 
-/// A proxy that takes whole addresses and `CONNECT`, and notes the first line of each request.
+/// Starts a proxy that accepts whole addresses and `CONNECT`, and records the first line of
+/// requests.
 async fn proxy(note: Arc<std::sync::Mutex<Vec<String>>>) -> String {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
@@ -531,7 +532,7 @@ async fn relay(mut client: TcpStream, note: Arc<std::sync::Mutex<Vec<String>>>) 
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     } else {
         let method = line.split(' ').next().unwrap();
-        // One request a connection, as simple proxies do.
+        // One request per connection, as simple proxies do.
         let head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n{rest}");
         server.write_all(head.as_bytes()).await.unwrap();
     }
@@ -556,7 +557,7 @@ async fn an_explicit_proxy_is_used_and_its_password_not_shown() {
     assert!(!HttpTransport::new(bad).unwrap_err().report().to_string().contains("pass"));
 }
 
-/// A server with TLS, and what it is trusted by.
+/// Starts a server with TLS, and returns its address and its certificate.
 async fn secure() -> (String, Vec<u8>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let pem = made.cert.pem().into_bytes();
@@ -570,7 +571,7 @@ async fn secure() -> (String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn tls_is_by_our_own_trust_and_goes_through_a_proxy() {
+async fn tls_uses_the_configured_trust_also_through_a_proxy() {
     let (url, pem) = secure().await;
     let mut trusting = config(url.clone());
     trusting.trust = transport_http::tls::Trust::Only(vec![pem]);
@@ -587,7 +588,7 @@ async fn tls_is_by_our_own_trust_and_goes_through_a_proxy() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_before_anything_is_connected() {
+fn unusable_settings_are_refused_before_connecting() {
     for bad in [
         "nonsense",
         "ws://localhost",

@@ -1,6 +1,6 @@
-//! The suite for transports over HTTP on this machine, with a proxy between the two sides: by
-//! streams, by long polls and by polls, each of which is insisted on, and by whatever works, with
-//! bodies that are compressed.
+//! The conformance suite over HTTP on this machine, with a proxy between the two sides: with
+//! streams, long polls and polls, each as the only way, and with the best way that works and
+//! compressed bodies.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -56,8 +56,8 @@ impl TransportHarness for OverHttp {
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
         if matches!(self.live, LiveBy::Auto | LiveBy::Sse) {
-            // What the buffers of two pairs of sockets may grow to, which is up to the operating
-            // system.
+            // The size to which the buffers of two pairs of sockets may grow, which is up to the
+            // operating system.
             timing.ahead = 12 << 20;
         }
         timing
@@ -72,7 +72,7 @@ impl TransportHarness for OverHttp {
     }
 
     async fn damage(&self, byte: u64) -> Outcome {
-        // Connections are used again: this is about the bytes of new ones.
+        // Connections are reused, but the bytes of a new one are counted.
         let proxy = self.proxy().ok_or(Skipped("a server that is served"))?;
         proxy.cut(Ending::Finish);
         proxy.change(|b| b.to_client.flip_at = Some(byte));
@@ -100,11 +100,11 @@ mod compressed {
     testkit::transport_conformance!(OverHttp::compressed());
 }
 
-/// The suite notices broken transports over HTTP too, but for two faults whose cases are about what
-/// HTTP has otherwise: its server bounds streams apart from scopes, and the buffers of two pairs of
-/// sockets hide what is read ahead.
+/// The suite detects broken transports over HTTP, too, except for two faults: HTTP servers limit
+/// streams separately from scopes, and the buffers of two pairs of sockets hide chunks that are
+/// read ahead.
 #[test]
-fn the_suite_notices_faults_over_streams() {
+fn the_suite_detects_faults_over_streams() {
     let hidden = [TransportFault::KeepsDroppedStreams, TransportFault::ReadsAhead];
     let faults: Vec<_> =
         TransportFault::ALL.iter().copied().filter(|fault| !hidden.contains(fault)).collect();

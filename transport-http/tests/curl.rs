@@ -1,4 +1,4 @@
-//! The guide with curl, and the commands of the README, run as they stand.
+//! The guide with curl, and the commands of the README, run as written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -17,10 +17,10 @@ use tokio::process::Command;
 
 const README: &str = include_str!("../../README.md");
 const GUIDE: &str = include_str!("../../docs/http.md");
-/// Stands between the outputs of two blocks.
+/// Separates the outputs of two blocks.
 const NEXT: &str = "--- next ---";
 
-/// The commands of the guide, each with what it is said to print.
+/// Returns the commands of the guide, each with its documented output.
 fn blocks() -> Vec<(String, Option<String>)> {
     let mut blocks: Vec<(String, Option<String>)> = Vec::new();
     let mut parts = GUIDE.split("```");
@@ -34,7 +34,7 @@ fn blocks() -> Vec<(String, Option<String>)> {
     blocks
 }
 
-/// What was drawn at random or read from a clock, as dots.
+/// Replaces random values and values from a clock by dots.
 fn masked(text: &str) -> String {
     let mut masked = String::new();
     for line in text.lines() {
@@ -57,20 +57,20 @@ fn masked(text: &str) -> String {
     masked
 }
 
-/// Whether a program is there, in the version that the guide needs.
+/// Returns whether the program exists, in the version that the guide needs.
 async fn has_curl() -> bool {
     let asked = Command::new("bash").args(["-c", "curl --help all | grep -q -- --json"]).status();
     asked.await.is_ok_and(|s| s.success())
 }
 
-/// Says that nothing was tested, also where the output of tests that pass is not shown.
+/// Reports that nothing was tested, also if the output of passing tests is not shown.
 fn skip() {
     let message = "skipped: there is no bash, or no curl that knows --json\n";
     let _ = std::io::stderr().write_all(message.as_bytes());
 }
 
 #[tokio::test]
-async fn the_guide_prints_what_it_says() {
+async fn the_guide_prints_its_documented_output() {
     if !has_curl().await {
         return skip();
     }
@@ -98,8 +98,8 @@ async fn the_guide_prints_what_it_says() {
     }
 }
 
-/// The block of the README, at a server that listens elsewhere. `CURSOR` is what the answer before
-/// it named, and while the block waits for what follows, another client writes.
+/// Returns the block of the README, for a server at another address. `CURSOR` is replaced by the
+/// one of the answer before, and another client writes while the block waits for a change.
 fn readme(address: &str) -> String {
     let block = README.split("```sh\n").find(|b| b.starts_with("NOTES=")).unwrap();
     let block = block.split("```").next().unwrap();
@@ -134,7 +134,7 @@ async fn the_commands_of_the_readme_work() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    // The last command follows for ever: it is there when the stream has brought both documents.
+    // The last command does not end: its output is complete when the stream has both documents.
     let (mut out, mut printed) = (run.stdout.take().unwrap(), String::new());
     let streamed =
         |p: &str| p.split_once("event: chunk").is_some_and(|(_, s)| s.contains("\"late\""));

@@ -1,5 +1,5 @@
-//! Whatever is asked for, the answer is one that the document describes; what the document allows
-//! is taken, and what it does not allow is not.
+//! Every answer is one that the document describes; requests that the document allows are accepted,
+//! and others are not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -22,7 +22,7 @@ use served::{Served, memory, within};
 use sync_server::{Hooks, ServerOptions};
 use transport_http::api;
 
-/// Any JSON, not deep.
+/// Returns any JSON of small depth.
 fn anything() -> BoxedStrategy<Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -42,7 +42,8 @@ fn anything() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// Texts of a pattern. Its end is bounded: names are bounded in bytes, which a pattern cannot say.
+/// Returns texts of a pattern. Its end is bounded: names are bounded in bytes, which a pattern
+/// cannot express.
 fn text(schema: &Value) -> BoxedStrategy<Value> {
     let Some(pattern) = schema["pattern"].as_str() else {
         return "[ -~]{0,12}".prop_map(Value::from).boxed();
@@ -102,7 +103,7 @@ fn object(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// What a schema allows.
+/// Returns values that a schema allows.
 fn allowed(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
     match schema["$ref"].as_str().and_then(|to| to.rsplit('/').next()) {
         // Opaque texts of the server.
@@ -135,7 +136,7 @@ fn allowed(document: &Value, schema: &Value) -> BoxedStrategy<Value> {
     }
 }
 
-/// A value with one place of it replaced, removed or added.
+/// Returns a value of which one place is replaced, removed or added.
 fn damaged(value: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     (value, any::<prop::sample::Index>(), prop::option::of(anything()), any::<bool>())
         .prop_map(|(mut value, place, new, adds)| {
@@ -175,7 +176,7 @@ fn collect(value: &Value, at: String, places: &mut Vec<String>) {
     places.push(at);
 }
 
-/// One request: parameters by their place and name, and a body.
+/// One request: parameters by place and name, and a body.
 #[derive(Clone, Debug)]
 struct Asked {
     parameters: Vec<(String, String, String)>,
@@ -202,7 +203,7 @@ fn parameter(
     }
 }
 
-/// Requests of an operation. Their bodies are allowed, or damaged.
+/// Returns requests of an operation, with bodies that are allowed or damaged.
 fn requests(document: &Value, path: &str, operation: &Value) -> BoxedStrategy<Asked> {
     let own = operation["parameters"].as_array().into_iter().flatten();
     let shared = document["paths"][path]["parameters"].as_array().into_iter().flatten();
@@ -223,7 +224,7 @@ fn requests(document: &Value, path: &str, operation: &Value) -> BoxedStrategy<As
         .boxed()
 }
 
-/// Sends a request: the status, and the JSON of the answer if it has a body.
+/// Sends a request, and returns the status, and the JSON of the answer if it has a body.
 async fn send(served: &Served, path: &str, method: &str, asked: &Asked) -> (u16, Option<Value>) {
     let in_place = |place: &'static str| {
         asked.parameters.iter().filter(move |p| p.0 == place).map(|p| (&p.1, &p.2))
@@ -253,7 +254,7 @@ async fn send(served: &Served, path: &str, method: &str, asked: &Asked) -> (u16,
     (status, json)
 }
 
-/// Whether a refusal is for the form of what was sent, which the document describes.
+/// Returns whether a request was refused for its form, which the document describes.
 fn is_for_the_form(status: u16, answer: Option<&Value>) -> bool {
     let message = answer.and_then(|a| a["message"].as_str()).unwrap_or_default();
     status == 422
@@ -264,7 +265,7 @@ fn is_for_the_form(status: u16, answer: Option<&Value>) -> bool {
 }
 
 #[test]
-fn every_answer_is_described_and_every_form_that_is_described_is_taken() {
+fn every_answer_is_described_and_every_described_form_is_accepted() {
     let document = document();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let served = runtime.block_on(async {

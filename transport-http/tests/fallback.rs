@@ -1,5 +1,5 @@
-//! Following through gateways that cut, buffer and give up, while another client writes: each
-//! change arrives once and in order, and changes come the best way that works.
+//! Following through gateways that cut, buffer and time out, while another client writes: each
+//! change arrives once and in order, in the best way that works.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -29,14 +29,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use transport_http::{HttpConfig, HttpTransport, LiveBy, ProxyBy, router};
 
-/// Nothing here may take longer.
+/// The bound of every wait.
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn hello(replica: u8) -> Hello {
     Hello { agent: "test".to_owned(), ..Hello::new(ReplicaId([replica; 16])) }
 }
 
-/// A server on this machine, and a client that writes to it all the time.
+/// A server on this machine, and a client that writes to it continuously.
 struct Busy {
     address: SocketAddr,
     _writer: JoinHandle<()>,
@@ -71,7 +71,7 @@ impl Drop for Busy {
     }
 }
 
-/// One document, so that the position counts the batches.
+/// Returns a batch of one document, so that the position counts the batches.
 fn batch(n: u64) -> PushBatch {
     let revision = Revision { stamp: Stamp::new(n, 0), replica: ReplicaId([9; 16]) };
     let body = Body::parse(Bytes::from(format!("{{\"n\":{n}}}"))).unwrap();
@@ -103,7 +103,7 @@ impl Follower {
         Self { live, by: transport.live_by(), seen: 0, connection, _transport: transport }
     }
 
-    /// Takes one chunk: what is in it was not seen before, and nothing is missing in between.
+    /// Receives one chunk, and asserts that its changes are new and that none is missing.
     async fn take(&mut self) {
         let delivered = tokio::time::timeout(LONGEST, self.live.next()).await;
         let chunk = match delivered.expect("it takes too long").expect("the stream ended") {
@@ -126,7 +126,7 @@ impl Follower {
         }
     }
 
-    /// Takes what comes until it comes that way, and has done so for some changes.
+    /// Receives chunks until they arrive in that way, and have done so for some changes.
     async fn settles_on(&mut self, by: LiveBy) {
         for _ in 0..10_000 {
             if *self.by.borrow() == Some(by) {
@@ -152,7 +152,7 @@ impl Follower {
 
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Times of a test: what takes minutes takes moments. A higher way is not tried again.
+/// Returns settings with short times. A higher way is not tried again.
 fn quick(gateway: &Gateway) -> HttpConfig {
     let mut config = HttpConfig::new(&gateway.url);
     config.proxy = ProxyBy::None;
@@ -165,7 +165,7 @@ fn quick(gateway: &Gateway) -> HttpConfig {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nothing_is_in_the_way_one_stream_brings_everything() {
+async fn without_interference_one_stream_delivers_everything() {
     let server = Busy::start(PAUSE).await;
     let gateway = Gateway::start(server.address, Habits::default()).await;
     let mut follower = Follower::of(quick(&gateway)).await;
@@ -176,7 +176,7 @@ async fn where_nothing_is_in_the_way_one_stream_brings_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_are_cut_give_way_to_long_polls() {
+async fn streams_that_are_cut_are_replaced_by_long_polls() {
     let server = Busy::start(PAUSE).await;
     let habits = Habits { cuts_streams: Some(Duration::from_millis(100)), ..Habits::default() };
     let gateway = Gateway::start(server.address, habits).await;
@@ -187,7 +187,7 @@ async fn streams_that_are_cut_give_way_to_long_polls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_live_long_enough_are_opened_again_as_often_as_they_are_cut() {
+async fn streams_that_last_long_enough_are_reopened_whenever_they_are_cut() {
     let server = Busy::start(PAUSE).await;
     let habits = Habits { cuts_streams: Some(Duration::from_millis(600)), ..Habits::default() };
     let gateway = Gateway::start(server.address, habits).await;
@@ -200,7 +200,7 @@ async fn streams_that_live_long_enough_are_opened_again_as_often_as_they_are_cut
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_are_collected_give_way_to_long_polls_at_once() {
+async fn buffered_streams_are_replaced_by_long_polls_at_once() {
     let server = Busy::start(PAUSE).await;
     let habits = Habits { collects_streams: true, ..Habits::default() };
     let gateway = Gateway::start(server.address, habits).await;
@@ -211,8 +211,8 @@ async fn streams_that_are_collected_give_way_to_long_polls_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn long_polls_that_are_given_up_give_way_to_polls() {
-    // Seldom enough that requests do wait.
+async fn long_polls_that_time_out_are_replaced_by_polls() {
+    // Rarely enough that requests do wait.
     let server = Busy::start(Duration::from_millis(150)).await;
     let patience = Some(Duration::from_millis(40));
     let habits = Habits { collects_streams: true, patience, ..Habits::default() };
@@ -231,7 +231,7 @@ async fn long_polls_that_are_given_up_give_way_to_polls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_a_gateway_does_while_it_runs_each_change_arrives_once() {
+async fn each_change_arrives_once_whatever_a_gateway_does() {
     let server = Busy::start(PAUSE).await;
     let gateway = Gateway::start(server.address, Habits::default()).await;
     let mut config = quick(&gateway);
@@ -254,9 +254,9 @@ async fn whatever_a_gateway_does_while_it_runs_each_change_arrives_once() {
     follower.link_is_there().await;
 }
 
-/// In real time, and with the usual settings.
+/// In real time, and with the default settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_is_cut_after_ten_seconds_goes_on() {
+async fn following_continues_over_streams_that_are_cut_after_ten_seconds() {
     let server = Busy::start(Duration::from_millis(20)).await;
     let habits = Habits { cuts_streams: Some(Duration::from_secs(10)), ..Habits::default() };
     let gateway = Gateway::start(server.address, habits).await;

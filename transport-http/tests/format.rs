@@ -1,4 +1,4 @@
-//! Every message in both formats, there and back, and what is no message.
+//! Round trips of every message in both formats, and invalid messages.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -29,7 +29,7 @@ fn survives<T: Content + Clone + Debug + PartialEq>(content: T) {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_as_it_was(
+    fn messages_are_read_as_written(
         hello in any::hello(),
         welcome in any::welcome(),
         pull in any::pull(),
@@ -150,7 +150,7 @@ fn push(json: &str) -> sync_core::error::Result<PushBatch> {
 const REPLICA: &str = "07070707070707070707070707070707";
 
 #[test]
-fn a_push_that_people_write_needs_little() {
+fn a_push_written_by_hand_needs_few_members() {
     let json = r#"{"replica":"R","id":1,"changes":[
         {"collection":"notes","id":"n1","body":{"text": 1.50}},
         {"collection":"notes","id":"n2"},
@@ -169,7 +169,7 @@ fn a_push_that_people_write_needs_little() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_said_with_the_place() {
+fn errors_of_a_request_name_the_place() {
     let change = |more: &str| {
         format!(
             r#"{{"replica":"{REPLICA}","id":1,"changes":[{{"collection":"c","id":"d"{more}}}]}}"#
@@ -205,7 +205,7 @@ fn what_is_wrong_with_a_request_is_said_with_the_place() {
 }
 
 #[test]
-fn members_of_a_later_version_do_not_trouble_who_reads_an_answer() {
+fn members_of_a_later_version_are_ignored_in_answers() {
     let bytes = Bytes::from_static(br#"{"outcome":"stale","hint":{"a":[1]}}"#);
     assert_eq!(Format::Json.decode::<Verdicts>(bytes).unwrap(), Verdicts::Stale);
     let bytes = Bytes::from_static(br#"{"kind":"tired","message":"m","retry":"never","x":0}"#);
@@ -213,7 +213,7 @@ fn members_of_a_later_version_do_not_trouble_who_reads_an_answer() {
 }
 
 #[test]
-fn a_frame_that_was_changed_or_holds_something_else_is_refused() {
+fn a_changed_frame_or_one_with_other_content_is_refused() {
     let frame = Format::Frame.encode(Verdicts::Stale).unwrap();
     assert!(Format::Frame.decode::<Reset>(frame.clone()).is_err());
     for at in 0..frame.len() {
@@ -225,7 +225,7 @@ fn a_frame_that_was_changed_or_holds_something_else_is_refused() {
 }
 
 #[test]
-fn an_event_that_is_missing_or_doubled_is_noticed_in_frames() {
+fn a_missing_or_duplicated_event_is_detected_in_frames() {
     let event = || {
         Event::Changes(Changes::Reset(Reset {
             epoch: sync_core::model::Epoch([1; 16]),

@@ -1,4 +1,4 @@
-//! The checks of what arrives over HTTP, on good input and on what damage makes of it.
+//! The checks of input over HTTP, on valid and on damaged input.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -18,10 +18,10 @@ use transport_http::format::{
 };
 use verification::fuzz::Damage;
 
-/// How many damaged inputs each check is given.
+/// How many damaged inputs each check receives.
 const ROUNDS: usize = 5_000;
 
-/// Some value of a strategy, always the same.
+/// Returns some value of a strategy, always the same.
 fn one<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> T {
     strategy.new_tree(&mut TestRunner::deterministic()).unwrap().current()
 }
@@ -43,7 +43,7 @@ fn chunk() -> Changes {
 }
 
 #[test]
-fn bodies_hold_whatever_is_done_to_them() {
+fn damaged_bodies_pass_the_checks() {
     let good = [
         body(0, one(arbitrary::hello())),
         body(1, one(arbitrary::welcome())),
@@ -59,13 +59,13 @@ fn bodies_hold_whatever_is_done_to_them() {
 }
 
 #[test]
-fn addresses_hold_whatever_is_done_to_them() {
+fn damaged_addresses_pass_the_checks() {
     let cursor = write_cursor(&one(arbitrary::cursor()));
     damaged(checks::address, &[cursor.into_bytes(), b"W/\"x-7\", *".to_vec(), Vec::new()]);
 }
 
 #[test]
-fn events_hold_whatever_is_done_to_them() {
+fn damaged_events_pass_the_checks() {
     let events = [
         Event::Changes(chunk()),
         Event::Changes(Changes::Reset(one(arbitrary::reset()))),
@@ -81,7 +81,7 @@ fn events_hold_whatever_is_done_to_them() {
 }
 
 #[test]
-fn streams_of_events_hold_whatever_is_done_to_them() {
+fn damaged_streams_of_events_pass_the_checks() {
     let stream =
         b"\xef\xbb\xbf: hello\r\nevent: chunk\rdata: 1\ndata:2\nid: x\n\ndata\n\n".to_vec();
     damaged(checks::lines, &[stream, [&b"data: "[..], &[b'x'; 1_200]].concat()]);

@@ -39,7 +39,7 @@ fn packed(served: &Served, encoding: &str, bytes: Vec<u8>) -> reqwest::RequestBu
 }
 
 #[tokio::test]
-async fn bodies_are_packed_in_both_directions() {
+async fn bodies_are_compressed_in_both_directions() {
     let served = Served::new().await;
     let text = "abc".repeat(2_000);
     expect(packed(&served, "gzip", gzip(push(1, &text).as_bytes())), 200).await;
@@ -60,7 +60,7 @@ async fn bodies_are_packed_in_both_directions() {
         };
         assert_eq!(unpacked, plain, "{encoding}");
     }
-    // Streams and small answers travel as they are.
+    // Streams and small answers are not compressed.
     let stream = served.get(CHANGES).header("accept-encoding", "gzip, zstd");
     assert!(!Blocks::open(stream).await.headers().contains_key("content-encoding"));
     let small = served.get("/v1/scopes/room").header("accept-encoding", "gzip, zstd");
@@ -68,7 +68,7 @@ async fn bodies_are_packed_in_both_directions() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_unpacked_is_refused() {
+async fn a_body_that_cannot_be_decompressed_is_refused() {
     let served = Served::new().await;
     let (headers, json) = expect(packed(&served, "br", b"x".to_vec()), 415).await;
     assert!(headers["accept-encoding"].to_str().unwrap().contains("gzip"), "{headers:?}");
@@ -83,7 +83,7 @@ async fn what_cannot_be_unpacked_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_also_when_it_was_packed() {
+async fn a_body_over_the_limit_is_refused_also_if_it_is_compressed() {
     let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
         config.body_bytes = Some(10_000);
     })
@@ -93,12 +93,12 @@ async fn a_body_over_the_limit_is_refused_also_when_it_was_packed() {
     let large = push(2, &"x".repeat(10_000));
     let (_, message) = refused(served.post(PUSHES, &large), 413).await;
     assert!(message.contains("limit of 10000 bytes"), "{message}");
-    // Without a length that could be looked at first.
+    // Without a length that could be checked first.
     let parts = [large.clone()].map(Ok::<_, std::io::Error>);
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(parts));
     let chunked = served.client.post(served.url(PUSHES)).header("content-type", "application/json");
     refused(chunked.body(body), 413).await;
-    // A few kilobytes that unpack to many megabytes.
+    // A few kilobytes that decompress to many megabytes.
     let bomb = vec![b' '; 64 << 20];
     refused(packed(&served, "gzip", gzip(&bomb)), 413).await;
     refused(packed(&served, "zstd", zstd::encode_all(&bomb[..], 1).unwrap()), 413).await;
@@ -106,7 +106,7 @@ async fn a_body_over_the_limit_is_refused_also_when_it_was_packed() {
 }
 
 #[tokio::test]
-async fn who_finds_no_room_is_asked_to_come_back() {
+async fn a_request_without_room_is_refused_with_a_delay() {
     let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
         (config.requests, config.streams) = (1, 1);
         config.retry_after = Duration::from_millis(1_500);
@@ -124,7 +124,7 @@ async fn who_finds_no_room_is_asked_to_come_back() {
     expect(served.get(&format!("{head}&wait=60")), 503).await;
     expect(served.get(&head), 200).await;
     drop(events);
-    // A request that sends its body slowly holds the only place, and gives it back when it is gone.
+    // A request that sends its body slowly holds the only place until it ends.
     let mut slow = TcpStream::connect(served.address).await.unwrap();
     let begin = format!(
         "POST {PUSHES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
@@ -139,7 +139,7 @@ async fn who_finds_no_room_is_asked_to_come_back() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_takes_keeps_the_place_of_its_request() {
+async fn an_unread_answer_keeps_the_place_of_its_request() {
     let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
         config.requests = 4;
     })
@@ -160,7 +160,7 @@ async fn an_answer_that_nobody_takes_keeps_the_place_of_its_request() {
     let status =
         async || within(served.get("/v1/scopes/room").send()).await.unwrap().status().as_u16();
     within(async { while status().await != 503 {} }).await;
-    // Not only for the moment in which they are served.
+    // Not only while they are being handled.
     for stream in &mut silent {
         within(stream.read_exact(&mut [0; 12])).await.unwrap();
     }
@@ -190,7 +190,7 @@ async fn a_request_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
-async fn a_push_whose_sender_is_gone_takes_effect_once() {
+async fn a_push_whose_client_disconnects_takes_effect_once() {
     let served = Served::new().await;
     let batch = push(1, "x");
     let mut gone = TcpStream::connect(served.address).await.unwrap();
@@ -209,13 +209,13 @@ async fn a_push_whose_sender_is_gone_takes_effect_once() {
 }
 
 #[tokio::test]
-async fn long_cursors_travel_in_a_body_and_long_headers_not_at_all() {
+async fn long_cursors_are_accepted_in_a_body_and_long_headers_refused() {
     let served = Served::new().await;
     let long = "A".repeat(600_000);
     for head in [format!("GET {CHANGES}?cursor={long}"), format!("GET {CHANGES}")] {
         let mut raw = TcpStream::connect(served.address).await.unwrap();
         let head = format!("{head} HTTP/1.1\r\nHost: x\r\nIf-None-Match: {long}\r\n\r\n");
-        // It may be refused before all of it was sent.
+        // It may be refused before it was sent completely.
         let _ = within(raw.write_all(head.as_bytes())).await;
         let mut answer = [0; 12];
         within(raw.read_exact(&mut answer)).await.unwrap();
@@ -248,7 +248,7 @@ async fn the_routes_are_served_over_tls() {
 }
 
 #[tokio::test]
-async fn large_bodies_that_arrive_have_a_memory_of_their_own() {
+async fn large_arriving_bodies_have_a_separate_memory_bound() {
     let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
         config.body_memory = 256 << 10;
     })

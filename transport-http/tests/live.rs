@@ -1,5 +1,5 @@
-//! Following a scope over real sockets: what a stream brings, and which way is taken when streams
-//! do not work.
+//! Following a scope over real sockets: the chunks of a stream, and the way that is used when
+//! streams do not work.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -25,7 +25,7 @@ use transport_http::{HttpConfig, HttpTransport, LiveBy};
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Times of a test: what takes minutes takes moments.
+/// Returns settings with short times.
 fn quick(server: &Script) -> HttpConfig {
     let mut config = server.config();
     config.poll_interval = SHORT;
@@ -43,7 +43,7 @@ fn position(seen: &Seen) -> u64 {
     read_cursor(seen.query.get("cursor").map_or("", String::as_str)).unwrap().position.0
 }
 
-/// A stream that begins well, says that, and stays open.
+/// Returns a stream that begins with a comment and these chunks, and stays open.
 fn open(format: Format, chunks: Vec<Chunk>) -> Response {
     let mut writer = EventWriter::new(format);
     let events: Vec<_> = chunks.into_iter().map(|c| chunk_event(&mut writer, c)).collect();
@@ -51,7 +51,7 @@ fn open(format: Format, chunks: Vec<Chunk>) -> Response {
     script::stream(stream::iter(all).chain(stream::pending()))
 }
 
-/// The same, and then it ends.
+/// Returns the same stream, which then ends.
 fn ending(format: Format, chunks: Vec<Chunk>) -> Response {
     let mut writer = EventWriter::new(format);
     let events: Vec<_> = chunks.into_iter().map(|c| chunk_event(&mut writer, c)).collect();
@@ -86,7 +86,7 @@ impl Followed {
         Self { by: transport.live_by(), connection, _transport: transport }
     }
 
-    /// Polls a live stream, which brings nothing, until changes come that way.
+    /// Polls a live stream, which returns nothing, until changes are received in that way.
     async fn becomes(&mut self, live: &mut Live, by: LiveBy) {
         tokio::select! {
             found = within(self.by.wait_for(|b| *b == Some(by))) => drop(found.unwrap()),
@@ -96,7 +96,7 @@ impl Followed {
 }
 
 #[tokio::test]
-async fn a_stream_brings_chunks_in_either_format_and_is_asked_for_at_the_cursor() {
+async fn a_stream_delivers_chunks_in_either_format_and_is_requested_at_the_cursor() {
     for format in [Format::Frame, Format::Json] {
         let server =
             Script::greeting(move |_| async move { open(format, vec![chunk(5, 6), chunk(6, 9)]) })
@@ -119,7 +119,7 @@ async fn a_stream_brings_chunks_in_either_format_and_is_asked_for_at_the_cursor(
 }
 
 #[tokio::test]
-async fn what_is_not_polled_waits_on_the_server() {
+async fn unpolled_chunks_wait_on_the_server() {
     let sent = watch::Sender::new(0u64);
     let count = sent.clone();
     let server = Script::greeting(move |_| {
@@ -140,14 +140,14 @@ async fn what_is_not_polled_waits_on_the_server() {
     for n in 5..40 {
         assert_eq!(chunk_of(&mut live).await, chunk(n, n + 1));
     }
-    // What fits into the buffers of the sockets is under way, and not more.
+    // The buffers of the sockets are filled, and no more is sent.
     let mut sent = sent.subscribe();
     let more = tokio::time::timeout(Duration::from_millis(300), sent.wait_for(|n| *n > 80)).await;
     assert!(more.is_err(), "the server was not held back");
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_goes_on_where_it_stood_and_the_link_is_not_lost() {
+async fn a_broken_stream_continues_at_its_cursor_and_the_link_is_not_lost() {
     let server = Script::greeting(async |seen| match position(&seen) {
         // It ends, it is cut within an event, it is closed before it begins, and then it works.
         5 => ending(Format::Frame, vec![chunk(5, 6), chunk(6, 7)]),
@@ -166,7 +166,7 @@ async fn a_stream_that_breaks_goes_on_where_it_stood_and_the_link_is_not_lost() 
     }
     let asked = server.asked();
     assert_eq!(asked.iter().map(position).collect::<Vec<_>>(), [5, 7, 8]);
-    // Each request stands alone: it says which server starts wrote what was taken in.
+    // Each request is independent: it names the server starts of the applied chunks.
     let cursor = read_cursor(&asked[2].query["cursor"]).unwrap();
     assert_eq!(cursor, at(8));
     let lost = tokio::time::timeout(SHORT, connection.lost()).await;
@@ -174,9 +174,9 @@ async fn a_stream_that_breaks_goes_on_where_it_stood_and_the_link_is_not_lost() 
 }
 
 #[tokio::test]
-async fn chunks_that_do_not_fit_are_thrown_away_and_asked_for_again_but_not_for_ever() {
+async fn misplaced_chunks_are_discarded_and_requested_again_but_not_forever() {
     let server = Script::greeting(async |seen| match position(&seen) {
-        // One that was handed out before, and one that leaves a gap.
+        // A chunk that was delivered before, and one that leaves a gap.
         5 => open(Format::Frame, vec![chunk(5, 6), chunk(5, 6)]),
         6 => open(Format::Frame, vec![chunk(6, 7), chunk(9, 10)]),
         7 => open(Format::Frame, vec![chunk(7, 8)]),
@@ -236,7 +236,7 @@ async fn an_event_that_is_missing_or_damaged_or_of_another_scope_ends_the_stream
 }
 
 #[tokio::test]
-async fn the_last_words_of_a_stream_are_told() {
+async fn the_last_event_of_a_stream_is_returned() {
     let wire = |kind, retry| WireError::from(&Error::new(kind, "so it is").retrying(retry));
     let reset = Reset { epoch: EPOCH, reason: ResetReason::BelowHorizon };
     let later = Retry::Later(Some(Duration::from_secs(9)));
@@ -273,7 +273,7 @@ async fn the_last_words_of_a_stream_are_told() {
     }
 }
 
-/// A server whose heartbeat is short.
+/// Starts a server with a short heartbeat.
 async fn restless<F>(answer: impl Fn(Seen) -> F + Send + Sync + Clone + 'static) -> Script
 where
     F: Future<Output = Response> + Send + 'static,
@@ -291,7 +291,7 @@ where
 }
 
 #[tokio::test]
-async fn a_stream_that_falls_silent_is_opened_again_and_one_that_comments_is_not() {
+async fn a_silent_stream_is_reopened_and_one_with_comments_is_not() {
     let server = restless(async |seen| match position(&seen) {
         5 => open(Format::Frame, vec![chunk(5, 6)]),
         _ => {
@@ -341,8 +341,8 @@ async fn dropping_a_live_stream_ends_its_request() {
     gauge.reaches(0).await;
 }
 
-/// Answers to requests for a chunk as a server does whose log grows by one with each that waits,
-/// and answers streams with what the closure gives.
+/// Answers requests for a chunk like a server whose log grows by one with each that waits, and
+/// answers streams with the closure.
 async fn polled<F>(streams: impl Fn(u64) -> F + Send + Sync + Clone + 'static) -> Script
 where
     F: Future<Output = Response> + Send + 'static,
@@ -368,7 +368,7 @@ where
 }
 
 #[tokio::test]
-async fn what_is_no_stream_or_comes_too_late_is_replaced_by_long_polls_at_the_same_cursor() {
+async fn missing_or_late_streams_are_replaced_by_long_polls_at_the_same_cursor() {
     let page: fn() -> Response =
         || answer(200, &[("content-type", "text/html")], "<html>no streams here</html>");
     let collected = || script::stream(stream::pending());
@@ -383,14 +383,14 @@ async fn what_is_no_stream_or_comes_too_late_is_replaced_by_long_polls_at_the_sa
         assert_eq!(*followed.by.borrow(), Some(LiveBy::LongPoll));
         let asked = server.asked();
         assert!(is_stream(&asked[0]));
-        // First without waiting: what is there already must not wait, and this shows whether the
-        // server is there.
+        // First without waiting: existing changes must not be delayed, and this shows whether the
+        // server is reachable.
         let waits: Vec<_> = asked[1..4].iter().map(|s| s.query.contains_key("wait")).collect();
         assert_eq!(waits, [false, true, true]);
         assert_eq!(asked[1..4].iter().map(position).collect::<Vec<_>>(), [5, 5, 6]);
         assert!(asked[2].header("if-none-match").is_some());
         drop(live);
-        // The next one knows.
+        // The next stream begins with that way.
         let mut live = followed.connection.live(pull(8));
         assert_eq!(chunk_of(&mut live).await.after, Seq(8));
         assert_eq!(server.asked().iter().filter(|s| is_stream(s)).count(), 1);
@@ -399,7 +399,7 @@ async fn what_is_no_stream_or_comes_too_late_is_replaced_by_long_polls_at_the_sa
 }
 
 #[tokio::test]
-async fn streams_that_die_young_are_replaced_and_from_time_to_time_tried_again() {
+async fn short_lived_streams_are_replaced_and_retried_from_time_to_time() {
     let server = polled(|n| async move {
         match n {
             0..3 => ending(Format::Frame, Vec::new()),
@@ -427,7 +427,7 @@ async fn streams_that_die_young_are_replaced_and_from_time_to_time_tried_again()
 }
 
 #[tokio::test]
-async fn a_server_that_ignores_the_wait_is_not_asked_without_a_pause() {
+async fn a_server_that_ignores_the_wait_is_polled_with_a_pause() {
     let server = Script::greeting(async |seen| match is_stream(&seen) {
         true => answer(406, &[], ""),
         false => answer(304, &[], ""),
@@ -472,7 +472,7 @@ async fn a_refusal_ends_the_stream_whatever_the_way() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_to_come_back_is_left_in_peace_so_long() {
+async fn a_requested_delay_is_respected_by_live_streams() {
     let server = polled(|_| async { answer(503, &[("retry-after", "1")], "") }).await;
     let followed = Followed::of(quick(&server)).await;
     let mut live = followed.connection.live(pull(5));
@@ -483,7 +483,7 @@ async fn a_server_that_asks_to_come_back_is_left_in_peace_so_long() {
 }
 
 #[tokio::test]
-async fn where_only_one_way_is_wanted_its_failure_is_told_with_advice_to_come_back() {
+async fn the_failure_of_the_only_configured_way_is_returned_with_retry_advice() {
     let server = polled(|_| async { answer(406, &[], "") }).await;
     let mut config = quick(&server);
     config.live = LiveBy::Sse;
@@ -496,7 +496,7 @@ async fn where_only_one_way_is_wanted_its_failure_is_told_with_advice_to_come_ba
 }
 
 #[tokio::test]
-async fn more_streams_than_may_be_open_are_polled() {
+async fn streams_over_the_limit_are_polled() {
     let server = polled(|_| async { open(Format::Frame, Vec::new()) }).await;
     let mut config = quick(&server);
     config.streams = 1;
@@ -513,7 +513,7 @@ async fn more_streams_than_may_be_open_are_polled() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_loses_the_link_whatever_the_way() {
+async fn an_unreachable_server_loses_the_link_in_every_way() {
     for by in [LiveBy::Auto, LiveBy::LongPoll, LiveBy::Poll] {
         let server = Script::greeting(async |_| std::future::pending().await).await;
         let mut config = quick(&server);

@@ -1,4 +1,4 @@
-//! The document that describes the routes says what is so.
+//! The OpenAPI document describes the actual routes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -22,7 +22,7 @@ use transport_http::api;
 use transport_http::format::status_of;
 
 #[test]
-fn the_document_is_one() {
+fn the_document_is_valid() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
     assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
@@ -37,7 +37,7 @@ fn the_document_is_one() {
             assert!(status.parse::<u16>().is_ok_and(|s| (200..600).contains(&s)));
             assert!(resolved(&document, response)["description"].is_string(), "{path} {status}");
         }
-        // Whatever stands in braces is a parameter.
+        // Every name in braces is a parameter.
         let of_path = document["paths"][&path]["parameters"].as_array();
         let parameters = of_path.into_iter().chain(operation["parameters"].as_array()).flatten();
         let mut in_path = BTreeSet::new();
@@ -62,7 +62,7 @@ fn the_document_is_one() {
     }
 }
 
-/// Every reference leads somewhere.
+/// Asserts that every reference has a target.
 fn references(document: &Value, value: &Value) {
     match value {
         Value::Object(members) => {
@@ -106,7 +106,7 @@ async fn the_routes_and_the_document_are_the_same() {
             let is_served = ![404, 405].contains(&status);
             assert_eq!(is_served, allowed.contains(method), "{method} {path}: {status}");
             match method {
-                // HTTP itself says what these are.
+                // These are defined by HTTP itself.
                 "options" => {
                     assert_eq!((status, &answer.headers()["allow"]), (204, &allow.parse().unwrap()))
                 }
@@ -124,7 +124,7 @@ async fn the_document_is_served() {
 }
 
 #[tokio::test]
-async fn the_document_says_where_the_routes_are_also_when_they_are_nested() {
+async fn the_document_has_the_address_of_the_routes_also_when_nested() {
     let server = memory(Hooks::default(), ServerOptions::default());
     for mount in ["", "/sync", "/a/b"] {
         let routes = transport_http::router(server.clone());
@@ -132,15 +132,15 @@ async fn the_document_says_where_the_routes_are_also_when_they_are_nested() {
         let served = Served::app(server.clone(), app).await;
         let url: Url = served.url(&format!("{mount}{}", api::OPENAPI)).parse().unwrap();
         let (_, document) = expect(served.client.get(url.clone()), 200).await;
-        // As the specification says: seen from where the document is.
+        // As the specification defines it: relative to the document.
         let root = url.join(document["servers"][0]["url"].as_str().unwrap()).unwrap();
         let hello = format!("{}{}", root.as_str().trim_end_matches('/'), api::HELLO);
         assert_eq!(hello, served.url(&format!("{mount}{}", api::HELLO)));
     }
 }
 
-/// Every status that an error of ours can have is documented for every operation that does more
-/// than to read the document.
+/// Every status of an error of this crate is documented for every operation except reading the
+/// document.
 #[test]
 fn every_status_of_an_error_is_documented() {
     let document = document();
@@ -162,7 +162,7 @@ fn every_status_of_an_error_is_documented() {
     }
 }
 
-/// Sends a request, and holds what it is answered against what the document says of that status.
+/// Sends a request, and compares the answer with the document's description of its status.
 async fn check(
     document: &Value,
     path: &str,
@@ -183,7 +183,7 @@ async fn check(
 }
 
 #[tokio::test]
-async fn real_answers_are_what_the_document_says() {
+async fn real_answers_match_the_document() {
     let document = document();
     let served = Served::new().await;
     let check = async |path: &str, method: &str, request, status| {

@@ -1,4 +1,4 @@
-//! How many requests it takes a replica to sync.
+//! The number of requests that a replica needs to sync.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use transport_http::{HttpConfig, HttpTransport, ProxyBy, router};
 
-/// Syncs once; how many requests that took.
+/// Syncs once, and returns the number of requests.
 async fn sync(driver: &Driver, gateway: &Gateway) -> usize {
     let before = gateway.passed().requests;
     let run = driver.run(Goal::ONCE).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_sync_without_news_is_one_request() {
     first.stop().await;
     let second = drive(&two, &gateway).await;
     assert_eq!(sync(&second, &gateway).await, 3, "the greeting, a chunk, and the acknowledgement");
-    // A call on an open connection gets the current state.
+    // A call on an open connection requests the current state.
     assert_eq!(sync(&second, &gateway).await, 1, "a condition");
     second.stop().await;
     for _ in 0..3 {
@@ -86,7 +86,7 @@ async fn a_sync_without_news_is_one_request() {
         println!("a sync without news took {:?}", began.elapsed());
         again.stop().await;
     }
-    // What is new is found all the same.
+    // New changes are found all the same.
     one.write(System.now(), write(9)).await.unwrap();
     let first = drive(&one, &gateway).await;
     sync(&first, &gateway).await;
@@ -125,7 +125,7 @@ async fn requests_one_after_another_share_a_connection() {
         let done = status.wait_for(|s| s.runs >= run && s.progress.phase == Phase::InSync);
         drop(tokio::time::timeout(Duration::from_secs(30), done).await.expect("it takes too long"));
     }
-    // A pull and the first push go out at the same time.
+    // A pull and the first push are sent at the same time.
     let connections = proxy.counters().connections;
     assert!(connections <= 2, "{connections} connections for some fifteen requests");
 }

@@ -1,4 +1,4 @@
-//! Each route over a real socket, by a client that knows nothing but HTTP and JSON.
+//! Each route over a real socket, by a client that only uses HTTP and JSON.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -25,7 +25,7 @@ fn at(cursor: &serde_json::Value) -> String {
 }
 
 #[tokio::test]
-async fn a_reader_pages_through_the_log_with_nothing_but_cursors() {
+async fn a_reader_pages_through_the_log_with_cursors_only() {
     let served = Served::new().await;
     let (headers, empty) = expect(served.get(CHANGES), 200).await;
     assert_eq!((&empty["changes"], &empty["more"]), (&serde_json::json!([]), &false.into()));
@@ -103,7 +103,7 @@ async fn an_insert_an_edit_and_a_deletion_and_each_of_them_twice() {
 }
 
 #[tokio::test]
-async fn who_stands_at_the_head_is_told_nothing_and_only_then() {
+async fn only_a_reader_at_the_head_receives_304() {
     let served = Served::new().await;
     served.push(1, &["a"]).await;
     let (headers, first) = expect(served.get(CHANGES), 200).await;
@@ -119,8 +119,8 @@ async fn who_stands_at_the_head_is_told_nothing_and_only_then() {
     assert_eq!(empty["changes"].as_array().unwrap().len(), 0);
     let (_, all) = expect(ask(CHANGES, &tag), 200).await;
     assert_eq!(all["changes"].as_array().unwrap().len(), 1);
-    // In a full pull, and with collections that are further behind, the end of something has to be
-    // told.
+    // In a full pull, and with collections that are further behind, the end must be reported with a
+    // chunk.
     let Changes::Chunk(read) = read_json(&empty) else { panic!("a reset") };
     let cursor = read.cursor.unwrap();
     let full = Cursor { floor: Some(Seq(1)), ..cursor.clone() };
@@ -130,7 +130,7 @@ async fn who_stands_at_the_head_is_told_nothing_and_only_then() {
         let path = format!("{CHANGES}?cursor={}", write_cursor(&cursor));
         expect(ask(&path, &tag), 200).await;
     }
-    // A cursor of another life of the log, with the tag of this one.
+    // A cursor of another epoch, with the tag of this one.
     let other = Cursor { epoch: Some(Epoch([9; 16])), ..cursor };
     let path_other = format!("{CHANGES}?cursor={}", write_cursor(&other));
     let (_, reset) = expect(ask(&path_other, &tag), 200).await;
@@ -153,7 +153,7 @@ async fn frame<A: Content>(request: reqwest::RequestBuilder, status: u16) -> A {
 }
 
 #[tokio::test]
-async fn everything_travels_in_frames_too() {
+async fn everything_is_sent_in_frames_too() {
     let served = Served::new().await;
     served.push(1, &["a"]).await;
     let post = |path: &str, bytes: Bytes| {
@@ -203,7 +203,7 @@ async fn everything_travels_in_frames_too() {
     expect(ack(None), 204).await;
     let differs: sync_core::model::Reset = frame(ack(Some(Default::default())), 200).await;
     assert_eq!(differs.reason, sync_core::model::ResetReason::DigestDiffers);
-    // A frame that was cut, and one about another scope, are told of in a frame.
+    // A frame that was cut, and one about another scope, are refused with a frame.
     let bytes = Format::Frame.encode(pull.clone()).unwrap();
     let error: WireError = frame(post(CHANGES, bytes.slice(..bytes.len() - 1)), 400).await;
     assert!(error.message.contains("came with"), "{error:?}");
@@ -227,7 +227,7 @@ async fn greetings_and_acknowledgements_are_as_easy_in_json() {
     assert!(message.contains("Twotide-Replica"), "{message}");
     refused(acknowledge().header(REPLICA_HEADER, "7"), 400).await;
     let elsewhere = served.post("/v1/scopes/nowhere/acknowledgements", &ack(epoch));
-    // There is nothing to take note of, and nothing is made.
+    // There is nothing to record, and no scope is created.
     expect(elsewhere.header(REPLICA_HEADER, REPLICA), 204).await;
     refused(served.get("/v1/scopes/nowhere"), 404).await;
     let old = format!(r#"{{"replica":"{REPLICA}","versions":[99]}}"#);
@@ -239,7 +239,7 @@ async fn greetings_and_acknowledgements_are_as_easy_in_json() {
 }
 
 #[tokio::test]
-async fn a_scope_can_be_looked_at() {
+async fn a_summary_of_a_scope_is_returned() {
     let served = Served::new().await;
     assert_eq!(refused(served.get("/v1/scopes/room"), 404).await.0, "not_found");
     served.push(1, &["a", "b"]).await;
@@ -282,7 +282,7 @@ async fn contents_are_negotiated() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_as_an_error_of_ours() {
+async fn errors_are_returned_in_the_servers_form() {
     let served = Served::new().await;
     for (path, what) in [
         ("/v1/scopes/room/changes?cursor=%21", "no cursor"),
@@ -305,7 +305,7 @@ async fn what_is_wrong_is_said_as_an_error_of_ours() {
 }
 
 #[tokio::test]
-async fn methods_that_are_not_taken_are_told_which_are() {
+async fn a_wrong_method_is_refused_with_the_allowed_ones() {
     let served = Served::new().await;
     let (headers, json) = expect(served.client.delete(served.url(PUSHES)), 405).await;
     assert!(headers["allow"].to_str().unwrap().contains("POST"), "{headers:?}");
@@ -323,7 +323,7 @@ async fn methods_that_are_not_taken_are_told_which_are() {
 }
 
 #[tokio::test]
-async fn tokens_are_asked_for_and_permission_comes_first() {
+async fn tokens_are_required_and_permission_is_checked_first() {
     let hooks = Hooks {
         authenticate: Arc::new(StaticTokens::new([("ann".to_owned(), "secret".to_owned())])),
         ..Hooks::default()
@@ -360,13 +360,13 @@ async fn tokens_are_asked_for_and_permission_comes_first() {
     }
     expect(served.post(PUSHES, &push).header("authorization", "bearer secret"), 200).await;
     expect(served.get("/v1/scopes/room").bearer_auth("secret"), 200).await;
-    // A greeting may carry it too.
+    // A greeting may contain it, too.
     let hello = format!(r#"{{"replica":"{REPLICA}","token":"secret"}}"#);
     expect(served.post("/v1/hello", &hello), 200).await;
 }
 
 #[tokio::test]
-async fn the_routes_can_stand_in_another_app() {
+async fn the_routes_can_be_nested_in_another_app() {
     let server = memory(Hooks::default(), ServerOptions::default());
     let app = axum::Router::new()
         .route("/healthz", axum::routing::get(async || "ok"))

@@ -21,7 +21,7 @@ use transport_http::format::{Changes, Event, EventReader, Format};
 
 const CHANGES: &str = "/v1/scopes/room/changes";
 
-/// A server that gives signs of life often.
+/// Starts a server with a short heartbeat.
 async fn quick(hooks: Hooks) -> Served {
     let heartbeat = Duration::from_millis(50);
     let mut options = ServerOptions::default();
@@ -44,7 +44,7 @@ async fn at_head(served: &Served) -> (String, String) {
 }
 
 #[tokio::test]
-async fn who_waits_is_answered_as_soon_as_something_follows() {
+async fn a_waiting_request_is_answered_as_soon_as_a_change_follows() {
     let served = Served::new().await;
     served.push(1, &["a"]).await;
     let (path, tag) = at_head(&served).await;
@@ -60,7 +60,7 @@ async fn who_waits_is_answered_as_soon_as_something_follows() {
 }
 
 #[tokio::test]
-async fn who_waited_for_nothing_is_answered_as_without_waiting() {
+async fn a_wait_without_changes_is_answered_like_one_without_waiting() {
     let served = Served::with(memory(Hooks::default(), ServerOptions::default()), |config| {
         config.wait = Duration::from_millis(20);
     })
@@ -74,7 +74,7 @@ async fn who_waited_for_nothing_is_answered_as_without_waiting() {
 }
 
 #[tokio::test]
-async fn nobody_waits_when_the_server_drains_or_the_client_is_gone() {
+async fn waits_end_when_the_server_drains_or_the_client_disconnects() {
     let served = Served::new().await;
     served.push(1, &["a"]).await;
     let (path, tag) = at_head(&served).await;
@@ -94,7 +94,7 @@ async fn nobody_waits_when_the_server_drains_or_the_client_is_gone() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_at_once_catches_up_follows_and_shows_that_it_lives() {
+async fn a_stream_begins_at_once_catches_up_follows_and_sends_heartbeats() {
     let served = quick(Hooks::default()).await;
     let mut events = Blocks::open(served.get(CHANGES)).await;
     assert_eq!(events.headers()["x-accel-buffering"], "no");
@@ -111,7 +111,7 @@ async fn a_stream_begins_at_once_catches_up_follows_and_shows_that_it_lives() {
     served.push(2, &["c"]).await;
     let (_, _, data) = events.event().await.unwrap();
     assert!(data.contains("\"id\":\"c\""), "{data}");
-    // A new stream goes on where the old one broke.
+    // A new stream continues where the old one broke.
     drop(events);
     sessions(&served, false).await;
     let again = served.get(&format!("{CHANGES}?cursor=")).header("last-event-id", &id);
@@ -141,7 +141,7 @@ async fn a_stream_of_frames_is_numbered() {
 }
 
 #[tokio::test]
-async fn line_breaks_in_bodies_do_not_tear_an_event() {
+async fn line_breaks_in_bodies_do_not_split_an_event() {
     let served = Served::new().await;
     let body = "{\"a\":1,\n\"b\":\r\n2}";
     let push = format!(
@@ -154,7 +154,7 @@ async fn line_breaks_in_bodies_do_not_tear_an_event() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_a_reset_when_the_log_begins_anew() {
+async fn a_stream_ends_with_a_reset_when_a_new_epoch_begins() {
     let served = quick(Hooks::default()).await;
     served.push(1, &["a"]).await;
     let mut events = Blocks::open(served.get(CHANGES)).await;
@@ -170,7 +170,7 @@ async fn a_stream_ends_with_a_reset_when_the_log_begins_anew() {
     assert_eq!(events.event().await, None);
 }
 
-/// Lets every client see everything until access is revoked.
+/// Allows every client to read everything until access is revoked.
 #[derive(Debug, Default)]
 struct Revocable(AtomicBool);
 
@@ -185,7 +185,7 @@ impl Authorise for Revocable {
 }
 
 #[tokio::test]
-async fn a_scope_that_may_not_be_seen_any_more_is_gone() {
+async fn a_stream_of_a_revoked_scope_ends_with_gone() {
     let authorise = Arc::new(Revocable::default());
     let served = quick(Hooks { authorise: authorise.clone(), ..Hooks::default() }).await;
     served.push(1, &["a"]).await;
@@ -196,7 +196,7 @@ async fn a_scope_that_may_not_be_seen_any_more_is_gone() {
     assert_eq!(name, "gone");
     assert!(data.contains("\"kind\":\"permission_denied\""), "{data}");
     assert_eq!(events.event().await, None);
-    // A new request gets a status.
+    // A new request receives a status.
     refused(served.get(CHANGES).header("accept", "text/event-stream"), 403).await;
 }
 
@@ -220,7 +220,7 @@ async fn a_stream_ends_cleanly_when_the_server_drains_and_when_its_time_is_over(
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_costs_a_cursor() {
+async fn a_reader_that_does_not_read_costs_a_cursor_only() {
     let served = Served::new().await;
     let body = "x".repeat(500_000);
     let push = async |id: u64| {
@@ -238,8 +238,8 @@ async fn a_reader_that_takes_nothing_costs_a_cursor() {
     );
     slow.write_all(ask.as_bytes()).await.unwrap();
     sessions(&served, true).await;
-    // What was not read yet when the first document changes is told of in its newest state only: it
-    // was not gathered.
+    // A change that was not read before the first document changes is sent in its newest state
+    // only: it was not buffered.
     let change = serde_json::json!({"collection": "c", "id": format!("d{MANY}"), "body": "late"});
     let push = serde_json::json!({"replica": "08".repeat(16), "id": 1, "changes": [change]});
     let (_, verdicts) = expect(served.post("/v1/scopes/room/pushes", &push.to_string()), 200).await;

@@ -1,16 +1,16 @@
-//! Addresses of servers, as typed by users.
+//! Addresses of servers, as users type them.
 
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// An address in the form that is parsed further: without blanks around it, its scheme in lower
-/// case.
+/// Returns an address in normal form, for further parsing: without blanks around it, and with its
+/// scheme in lower case.
 ///
-/// A path in it is the prefix under which the server's routes are, over every transport. A query, a
-/// fragment and a password are refused: they are no part of where a server is, and would end in
+/// A path is the prefix of the server's routes, over every transport. A query, a fragment and a
+/// password are refused: they do not belong to the address of a server, and would be written to
 /// logs.
 ///
 /// # Errors
-/// `InvalidInput`. The message shows the address without what may be secret.
+/// `InvalidInput`. The message contains the address without parts that may be secret.
 ///
 /// ```
 /// use transport_kit::normalized_address;
@@ -39,7 +39,8 @@ pub fn normalized_address(text: &str) -> Result<String> {
     Ok(format!("{}://{rest}", scheme.to_ascii_lowercase()))
 }
 
-/// An address for messages: without a password, a query and a fragment, which may be secrets.
+/// Returns an address for messages: without a password, a query and a fragment, which may be
+/// secrets.
 #[must_use]
 pub fn shown_address(text: &str) -> String {
     let end = text.find(['?', '#']).unwrap_or(text.len());
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_secret_is_refused_and_not_shown() {
+    fn secrets_in_an_address_are_refused_and_not_shown() {
         for (text, shown) in [
             ("http://ann:secret@h:1/x", "http://h:1/x"),
             ("ws://h/?token=secret", "ws://h/"),

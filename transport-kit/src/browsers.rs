@@ -1,10 +1,10 @@
-//! Which web pages a browser may connect to a server.
+//! The web pages that may connect to a server from a browser.
 //!
 //! A browser lets every page open a WebSocket to any address, and send simple requests there.
 //! Without a check, any page that a user visits can read and write a server on that user's machine.
-//! The `Origin` header, which a page cannot forge, names the page's site. A site can also point a
-//! name of its own at the address of the server (DNS rebinding); the page then is of the same
-//! origin as the server, and only the `Host` header shows the foreign name.
+//! The `Origin` header, which a page cannot forge, names the page's site. A site can also point one
+//! of its names at the address of the server (DNS rebinding); the page then has the same origin as
+//! the server, and only the `Host` header contains the foreign name.
 
 use std::net::IpAddr;
 
@@ -12,8 +12,8 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use sync_core::error::{Error, ErrorKind, Result};
 
-/// The pages and host names that a server answers. Requests that no page sent have no `Origin`;
-/// only the host name counts for them.
+/// The pages and host names that a server answers. Requests without a page have no `Origin`; only
+/// the host name is checked for them.
 ///
 /// ```
 /// use axum::http::{HeaderMap, Uri, header};
@@ -32,22 +32,22 @@ use sync_core::error::{Error, ErrorKind, Result};
 pub struct BrowserPolicy {
     origins: Vec<String>,
     any_origin: bool,
-    /// The names that are answered beside those of this machine; all names with none.
+    /// The names that are answered besides those of this machine; every name if `None`.
     hosts: Option<Vec<String>>,
 }
 
 impl BrowserPolicy {
-    /// Answers this machine's names (`localhost`, names below it, and IP addresses) and those of
-    /// [`allow_host`](Self::allow_host) only: for a server that admits every client. By default
-    /// each name is answered.
+    /// Answers only this machine's names (`localhost`, names below it, and IP addresses) and those
+    /// of [`allow_host`](Self::allow_host): for a server that admits every client. By default every
+    /// name is answered.
     #[must_use]
     pub fn local_hosts(mut self) -> Self {
         self.hosts.get_or_insert_default();
         self
     }
 
-    /// Answers requests to that host name, with any port. The first name ends the default that each
-    /// is answered.
+    /// Answers requests to that host name, with any port. After the first such call only the given
+    /// names are answered.
     ///
     /// # Errors
     /// `InvalidInput` if it is no host name.
@@ -62,7 +62,7 @@ impl BrowserPolicy {
     }
 
     /// Allows pages of that origin: a scheme and a host, with the port if it is not the scheme's
-    /// own, or `*` for every page. Pages of the server's own address are always allowed.
+    /// default, or `*` for every page. Pages of the server's own address are always allowed.
     ///
     /// # Errors
     /// `InvalidInput` if it is no origin.
@@ -79,7 +79,7 @@ impl BrowserPolicy {
         Ok(self)
     }
 
-    /// Whether a request may be answered.
+    /// Checks whether a request may be answered.
     ///
     /// # Errors
     /// `PermissionDenied` for a host name or an origin that is not allowed.
@@ -93,9 +93,9 @@ impl BrowserPolicy {
         }
     }
 
-    /// Checks whether the handshake of a WebSocket may be accepted. A browser names the origin of
-    /// its page in each, so one without an origin comes from a program; host names of one label,
-    /// which programs of one network use for each other, are then accepted as well.
+    /// Checks whether the handshake of a WebSocket may be accepted. A browser always sends the
+    /// origin of its page, so a handshake without one comes from a program; host names of one
+    /// label, which programs in one network use for each other, are then accepted as well.
     ///
     /// # Errors
     /// As [`check`](Self::check).
@@ -109,7 +109,7 @@ impl BrowserPolicy {
 
     fn check_host(&self, host: Option<&Authority>) -> Result<()> {
         let Some(names) = &self.hosts else { return Ok(()) };
-        // Only requests of HTTP/1.0 have no host, and no browser sends those.
+        // Only requests of HTTP/1.0 have no host, and browsers do not send those.
         let Some(host) = host.map(|h| h.host().to_ascii_lowercase()) else { return Ok(()) };
         if is_local(&host) || names.contains(&host) {
             return Ok(());
@@ -121,8 +121,7 @@ impl BrowserPolicy {
         let Some(origin) = origin.to_str().ok().and_then(normal_origin) else {
             return self.any_origin;
         };
-        // A proxy in front may have ended TLS, so the scheme of the server's own address is not
-        // known.
+        // A proxy may have terminated TLS, so the scheme of the server's own address is not known.
         let is_own = host.is_some_and(|host| {
             ["http", "https"]
                 .iter()
@@ -131,13 +130,14 @@ impl BrowserPolicy {
         self.any_origin || is_own || self.origins.contains(&origin)
     }
 
-    /// Whether pages of an origin that is not the server's own are allowed: they may read answers.
+    /// Returns whether pages of an origin that is not the server's own are allowed: they may read
+    /// answers.
     #[must_use]
     pub fn allows_foreign(&self, origin: &HeaderValue) -> bool {
         self.allows(origin, None)
     }
 
-    /// Whether any pages but those of the server's own address are allowed.
+    /// Returns whether any pages but those of the server's own address are allowed.
     #[must_use]
     pub fn has_foreign(&self) -> bool {
         self.any_origin || !self.origins.is_empty()
@@ -150,18 +150,19 @@ fn denied(what: &str, value: &[u8], option: &str) -> Error {
     Error::new(ErrorKind::PermissionDenied, message)
 }
 
-/// Whether a name means this machine, or is an address: no site can point those at another machine.
+/// Returns the host of a request.
 fn host_of(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
     let named = || headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok();
     uri.authority().cloned().or_else(named)
 }
 
+/// Returns whether a name means this machine, or is an address: no site can point those elsewhere.
 fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-/// An origin in the form that browsers send: in lower case, without the scheme's own port.
+/// Returns an origin as browsers send it: in lower case, without the scheme's default port.
 fn normal_origin(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     let (scheme, rest) = text.split_once("://")?;
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_site_points_at_this_machine_is_refused() {
+    fn a_foreign_name_for_this_machine_is_refused() {
         let local = BrowserPolicy::default().local_hosts();
         for host in ["localhost:1", "app.localhost", "127.0.0.1", "[::1]:8787", "192.168.0.7"] {
             assert!(check(&local, host, None), "{host}");

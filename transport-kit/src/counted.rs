@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use sync_core::transport::Activity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose bytes are counted, both ways. What is counted has entered or left this process;
-/// the operating system may hold some of it still.
+/// A stream whose bytes are counted in both directions. Counted bytes have entered or left this
+/// process; the operating system may still buffer some of them.
 #[derive(Debug)]
 pub struct Counted<S> {
     stream: S,

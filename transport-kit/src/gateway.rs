@@ -1,4 +1,4 @@
-//! Answers of HTTP that are not in the server's own form: of a gateway, a proxy, or the page of a
+//! HTTP answers that do not come from the server: of a gateway, a proxy, or the sign-in page of a
 //! network.
 
 use sync_core::error::ErrorKind;
@@ -6,8 +6,8 @@ use sync_core::error::ErrorKind;
 /// The most characters of such an answer that an error repeats.
 const SHOWN: usize = 200;
 
-/// Returns the kind of an error from such an answer, by its status, if the request had no body.
-/// None is permanent.
+/// Returns the kind of an error for the status of such an answer, if the request had no body. No
+/// such error is permanent.
 #[must_use]
 pub fn gateway_error(status: u16) -> ErrorKind {
     match status {
@@ -20,7 +20,7 @@ pub fn gateway_error(status: u16) -> ErrorKind {
     }
 }
 
-/// The beginning of a text from outside, without control characters.
+/// Returns the beginning of a foreign text, without control characters.
 ///
 /// ```
 /// assert_eq!(transport_kit::shown_text("a\u{7}b"), "ab");

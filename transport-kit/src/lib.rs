@@ -1,4 +1,4 @@
-//! For authors of transports: what a transport needs beside its own link.
+//! Support for authors of transports: everything besides the link itself.
 //!
 //! There are three ways to write a transport:
 //!
@@ -9,7 +9,7 @@
 //! - Pass two closures that call the service that an app already has:
 //!   [`FnTransport`](custom_backend::FnTransport).
 //!
-//! A transport of the second kind implements [`Dial`](framed::Dial), which makes links:
+//! A transport of the second kind implements [`Dial`](framed::Dial), which connects links:
 //!
 //! ```
 //! use sync_core::error::Result;
@@ -31,11 +31,11 @@
 //! # let _ = transport;
 //! ```
 //!
-//! The crate also has what the transports of this project share: TLS (feature `tls`), listening
-//! sockets (feature `server`), a counter of the bytes that move on a stream, and limits on how long
-//! a server may ask a client to wait. A server's routes come from the transports, each of which
-//! provides an axum `Router`; merged into one they are served on one port, by `listen` or
-//! `listen_tls`, which bound the number of connections and how slow their clients may be.
+//! The crate also has the shared parts of this project's transports: TLS (feature `tls`), listening
+//! sockets (feature `server`), a counter of the bytes on a stream, and limits on how long a server
+//! may make a client wait. A server's routes come from the transports, each of which provides an
+//! axum `Router`. Merged into one, they are served on one port by `listen` or `listen_tls`, which
+//! bound the number of connections and how slow their clients may be.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

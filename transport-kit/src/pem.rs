@@ -1,4 +1,4 @@
-//! Certificates and private keys as they are in files: PEM with anything around it, or DER.
+//! Certificates and private keys in files: PEM with any text around it, or DER.
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -55,14 +55,14 @@ pub fn read_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>> {
     }
 }
 
-/// Whether it is a key that can be used.
+/// Checks that a key can be used.
 fn load(key: &PrivateKeyDer<'_>) -> std::result::Result<(), rustls::Error> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.key_provider.load_private_key(key.clone_key()).map(drop)
 }
 
-/// Whether it can be read. Authorities may have certificates of the first version, which servers
-/// may not.
+/// Checks that a certificate can be read. Authorities may have certificates of the first version,
+/// which servers may not.
 fn check(certificate: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
     match ParsedCertificate::try_from(certificate) {
         Err(e) if webpki::anchor_from_trusted_cert(certificate).is_err() => Err(e),
@@ -77,11 +77,11 @@ const NO_KEY: &str = "no private key of a server (RSA, ECDSA or Ed25519), neithe
 const LOCKED: &str = "the private key is locked with a passphrase, and nothing asks for that here: write it without one, \
                       with `openssl pkey -in FILE -out UNLOCKED`, where only the server may read it";
 
-/// Text in PEM, without what editors leave around its lines.
+/// PEM, without what editors add around its lines.
 struct Pem(Vec<u8>);
 
 impl Pem {
-    /// The text; none if it is no PEM.
+    /// Returns the text; none if it is no PEM.
     fn of(bytes: &[u8]) -> Result<Option<Self>> {
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
             return Err(invalid("the text is UTF-16: save it as UTF-8"));
@@ -101,7 +101,7 @@ impl Pem {
         for certificate in CertificateDer::pem_slice_iter(&self.0) {
             match certificate {
                 Ok(certificate) => all.push(certificate),
-                // A locked key is no PEM that can be read, and is not needed here.
+                // A key with a passphrase cannot be parsed here, and is not needed.
                 Err(_) if self.is_locked() => {}
                 Err(e) => return Err(unreadable(&e)),
             }
@@ -130,7 +130,7 @@ impl Pem {
         })
     }
 
-    /// Whether there is a key with a passphrase, as PKCS#8 or as OpenSSL wrote it before.
+    /// Returns whether there is a key with a passphrase, as PKCS#8 or in OpenSSL's older format.
     fn is_locked(&self) -> bool {
         let mut lines = self.0.split(|b| *b == b'\n');
         lines.any(|line| {
@@ -138,7 +138,7 @@ impl Pem {
         })
     }
 
-    /// The labels of the sections.
+    /// Returns the labels of the sections.
     fn labels(&self) -> Vec<String> {
         let begins = self.0.split(|b| *b == b'\n').filter_map(|line| line.strip_prefix(BEGIN));
         begins
@@ -147,7 +147,7 @@ impl Pem {
     }
 }
 
-/// PEM that has a beginning, and nothing that can be read after it.
+/// Returns the error for PEM that begins and then cannot be parsed.
 fn unreadable(error: &pem::Error) -> Error {
     match error {
         pem::Error::MissingSectionEnd { .. } | pem::Error::IllegalSectionStart { .. } => {
@@ -197,7 +197,7 @@ pQdI9KxPuc2/mwMqH1mubmv7QR2Ck10wMsltpRLBjP1R6KF4Cp7/mnRTjTNmeti6
         }
     }
 
-    /// The same text as programs and editors write it.
+    /// Returns the same PEM as various programs and editors write it.
     fn forms(pem: &str) -> Vec<(&'static str, Vec<u8>)> {
         vec![
             ("plain", pem.into()),
@@ -219,7 +219,7 @@ pQdI9KxPuc2/mwMqH1mubmv7QR2Ck10wMsltpRLBjP1R6KF4Cp7/mnRTjTNmeti6
     }
 
     #[test]
-    fn pem_is_read_with_whatever_is_around_it_and_der_as_well() {
+    fn pem_with_any_text_around_it_and_der_are_read() {
         let pair = pair();
         for (how, certificate) in forms(&pair.certificate) {
             let read = read_certificates(&certificate).unwrap_or_else(|e| panic!("{how}: {e}"));
@@ -237,7 +237,7 @@ pQdI9KxPuc2/mwMqH1mubmv7QR2Ck10wMsltpRLBjP1R6KF4Cp7/mnRTjTNmeti6
     }
 
     #[test]
-    fn a_key_with_a_passphrase_is_named_as_that() {
+    fn a_key_with_a_passphrase_is_an_error_that_names_it() {
         for locked in [LOCKED_PKCS8, LOCKED_SEC1] {
             for (_, locked) in forms(locked) {
                 assert_says(read_key(&locked), "locked with a passphrase");
@@ -250,7 +250,7 @@ pQdI9KxPuc2/mwMqH1mubmv7QR2Ck10wMsltpRLBjP1R6KF4Cp7/mnRTjTNmeti6
     }
 
     #[test]
-    fn a_key_in_the_place_of_a_certificate_and_the_other_way_round_are_named() {
+    fn a_key_instead_of_a_certificate_and_the_reverse_are_errors_that_name_them() {
         let pair = pair();
         for bytes in [pair.key.as_bytes(), &pair.key_der] {
             assert_says(read_certificates(bytes), "a private key and no certificate");
@@ -261,7 +261,7 @@ pQdI9KxPuc2/mwMqH1mubmv7QR2Ck10wMsltpRLBjP1R6KF4Cp7/mnRTjTNmeti6
     }
 
     #[test]
-    fn what_is_neither_is_refused_with_what_it_is() {
+    fn other_input_is_refused_with_its_kind() {
         let pair = pair();
         let label = |to: &str| pair.certificate.replace("CERTIFICATE", to).into_bytes();
         assert_says(read_certificates(&label("CERTIFICATE REQUEST")), "CERTIFICATE REQUEST");

@@ -1,12 +1,12 @@
-//! A bounded number of places on a server, of which one client gets a part only.
+//! A bounded number of places on a server, of which one client may hold only a part.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A number of places, and how many of them one key (an address, a principal) may hold at a time.
-/// Clones share them.
+/// A number of places, and a limit of those that one key (an address, a principal) may hold at a
+/// time. Clones share them.
 ///
 /// ```
 /// let places = transport_kit::Places::new(3, 2);
@@ -28,7 +28,7 @@ struct Inner<K> {
     taken: Mutex<Taken<K>>,
 }
 
-/// Keys that hold nothing are not kept, so there are never more of them than places.
+/// Keys without places are removed, so there are never more keys than places.
 #[derive(Debug)]
 struct Taken<K> {
     all: usize,
@@ -42,20 +42,20 @@ impl<K> Inner<K> {
 }
 
 impl<K: Clone + Debug + Eq + Hash> Places<K> {
-    /// Makes places: so many in all, and so many for each key.
+    /// Creates places: `most` in all, and at most `most_per_key` for each key.
     #[must_use]
     pub fn new(most: usize, most_per_key: usize) -> Self {
         let taken = Mutex::new(Taken { all: 0, by_key: HashMap::new() });
         Self(Arc::new(Inner { most, most_per_key, taken }))
     }
 
-    /// A place for that key, if one is free that it may take.
+    /// Takes a place for that key, if one is free and within the key's limit.
     #[must_use]
     pub fn try_take(&self, key: K) -> Option<Place<K>> {
         self.try_take_many(key, 1)
     }
 
-    /// That many places for that key, if as many are free that it may take.
+    /// Takes that many places for that key, if as many are free and within the key's limit.
     #[must_use]
     pub fn try_take_many(&self, key: K, count: usize) -> Option<Place<K>> {
         let mut taken = self.0.taken();
@@ -71,7 +71,7 @@ impl<K: Clone + Debug + Eq + Hash> Places<K> {
     }
 }
 
-/// A place, or several, which are free again when this is dropped.
+/// One or several places, which are released when this is dropped.
 #[derive(Debug)]
 pub struct Place<K: Eq + Hash> {
     places: Arc<Inner<K>>,
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_without_a_place_are_forgotten() {
+    fn keys_without_a_place_are_removed() {
         let places = Places::new(2, 1);
         for n in 0..1_000 {
             assert!(places.try_take(n).is_some());

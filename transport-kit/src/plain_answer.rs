@@ -5,11 +5,11 @@ use std::io;
 
 use rustls::InvalidMessage;
 
-/// Whether a TLS handshake failed because what came back was no TLS at all: as a rule the port
-/// speaks plain HTTP.
+/// Returns whether a TLS handshake failed because the answer was not TLS: as a rule the port speaks
+/// plain HTTP.
 ///
-/// The error of TLS may be anywhere among the sources, also within an [`io::Error`], which does not
-/// name it as its source.
+/// The error of TLS may be anywhere among the sources, also inside an [`io::Error`], which does not
+/// return it as its source.
 #[must_use]
 pub fn is_plain_answer(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);

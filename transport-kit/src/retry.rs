@@ -1,4 +1,4 @@
-//! How long a server may ask a client to wait.
+//! Limits on how long a server may make a client wait.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -7,12 +7,12 @@ use sync_core::clock::Now;
 /// The longest wait that a server may request: a day. A longer one is a mistake.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest wait that a gateway, a proxy or the page of a network may request: five minutes.
-/// They are no part of the service, and may not be on the path of the next network.
+/// They are not part of the service, and may not be on the path in the next network.
 const LONGEST_OF_GATEWAYS: Duration = Duration::from_secs(5 * 60);
 
-/// Returns the wait that the header `Retry-After` contains: seconds, or a date, which is compared
-/// with the sender's `Date` if there is one, and else with this machine's clock. At most a day;
-/// none for a value that is neither.
+/// Returns the wait of the header `Retry-After`: seconds, or a date, which is compared with the
+/// sender's `Date` if there is one, and else with this machine's clock. At most a day; none for a
+/// value that is neither.
 #[must_use]
 pub fn retry_after(asked: &str, date: Option<&str>, now: Now) -> Option<Duration> {
     if let Ok(seconds) = asked.trim().parse() {
@@ -27,8 +27,8 @@ pub fn retry_after(asked: &str, date: Option<&str>, now: Now) -> Option<Duration
     Some(Duration::from_secs(wait.as_secs()).min(LONGEST_WAIT))
 }
 
-/// How much of such a wait is kept to if the answer is not in the server's own form: at most five
-/// minutes.
+/// Returns the part of such a wait that is respected if the answer does not come from the server:
+/// at most five minutes.
 #[must_use]
 pub fn gateway_wait(asked: Duration) -> Duration {
     asked.min(LONGEST_OF_GATEWAYS)

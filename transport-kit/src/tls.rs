@@ -1,4 +1,4 @@
-//! TLS: which certificates are trusted, and a server's own. The cryptography is that of aws-lc-rs.
+//! TLS: the trusted certificates, and those of a server. The cryptography is that of aws-lc-rs.
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ pub enum Trust {
     },
     /// These alone, as PEM or DER.
     Only(Vec<Vec<u8>>),
-    /// This configuration decides: for the roots of an operating system, client certificates, or
-    /// rules of your own.
+    /// This configuration: for the roots of an operating system, client certificates, or custom
+    /// rules.
     Custom(Arc<rustls::ClientConfig>),
 }
 
 impl Default for Trust {
-    /// The authorities of the web.
+    /// Returns the authorities of the web.
     fn default() -> Self {
         Self::Web { extra: Vec::new() }
     }
@@ -77,8 +77,8 @@ impl Trust {
     }
 }
 
-/// Verifies as usual, and also accepts a certificate that was named itself although it is marked as
-/// an authority's: the self-signed ones that openssl makes by default are.
+/// Verifies as usual, and also accepts a trusted certificate itself although it is marked as an
+/// authority's: the self-signed ones that openssl makes by default are.
 #[derive(Debug)]
 struct NamedVerifier {
     usual: Arc<WebPkiServerVerifier>,
@@ -98,7 +98,7 @@ impl NamedVerifier {
     }
 }
 
-/// Whether everything but the use as a server's certificate was found in order, its time included.
+/// Returns whether everything but the use as a server's certificate was valid, including its time.
 fn is_authority_only(error: &rustls::Error) -> bool {
     let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
         return false;
@@ -150,8 +150,8 @@ impl ServerCertVerifier for NamedVerifier {
     }
 }
 
-/// Returns the configuration of a server from its chain of certificates, its own first, and its
-/// private key, both as PEM or DER.
+/// Returns the configuration of a server from its chain of certificates, with its own first, and
+/// its private key, both as PEM or DER.
 ///
 /// # Errors
 /// `InvalidInput` if they cannot be read or do not belong together. The errors of

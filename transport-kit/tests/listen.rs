@@ -1,4 +1,4 @@
-//! What listens, on real sockets: clients that are slow, silent, or too many.
+//! Listening on real sockets: clients that are slow, silent, or too many.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use transport_kit::tls::{Trust, server_config};
 use transport_kit::{ListenConfig, RemoteAddress, listen_tls_with, listen_with};
 
-/// Nothing here may take long.
+/// Runs a future that must complete soon.
 async fn within<T>(what: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), what).await.expect("it takes too long")
 }
@@ -36,7 +36,7 @@ fn config(set: impl FnOnce(&mut ListenConfig)) -> ListenConfig {
     config
 }
 
-/// Something that listens until it is told to stop.
+/// A server that listens until it is stopped.
 struct Listening {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
@@ -68,7 +68,7 @@ async fn ask(stream: &mut (impl AsyncWrite + Unpin), path: &str) {
     within(stream.write_all(request.as_bytes())).await.unwrap();
 }
 
-/// Reads as far as that text.
+/// Reads up to that text.
 async fn read_until(stream: &mut (impl AsyncRead + Unpin), text: &str) {
     let mut read = String::new();
     while !read.contains(text) {
@@ -77,14 +77,14 @@ async fn read_until(stream: &mut (impl AsyncRead + Unpin), text: &str) {
     }
 }
 
-/// Waits until the other side is gone.
+/// Waits until the other side has closed the connection.
 async fn is_cut(stream: &mut (impl AsyncRead + Unpin)) {
     let mut rest = [0; 1024];
     within(async { while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {} }).await;
 }
 
 #[tokio::test]
-async fn whoever_is_slow_with_headers_is_cut_however_busy_they_look() {
+async fn a_client_that_is_slow_with_headers_is_disconnected_even_if_it_sends_bytes() {
     let config = config(|c| c.header_timeout = Duration::from_millis(300));
     let listening = Listening::start(hello(), config).await;
     let mut silent = listening.connect().await;
@@ -105,12 +105,12 @@ async fn whoever_is_slow_with_headers_is_cut_however_busy_they_look() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_is_asked_is_closed_after_a_while() {
+async fn an_idle_connection_is_closed_after_the_timeout() {
     let config = config(|c| c.header_timeout = Duration::from_millis(400));
     let listening = Listening::start(hello(), config).await;
     let mut stream = listening.connect().await;
     let (began, mut ticks) = (Instant::now(), interval(Duration::from_millis(50)));
-    // Each request begins the time anew.
+    // Each request restarts the time.
     while began.elapsed() < Duration::from_millis(800) {
         ticks.tick().await;
         ask(&mut stream, "/").await;
@@ -119,7 +119,7 @@ async fn a_connection_on_which_nothing_is_asked_is_closed_after_a_while() {
     is_cut(&mut stream).await;
 }
 
-/// Tells when it is dropped.
+/// Sends a message when it is dropped.
 struct Held(mpsc::UnboundedSender<()>);
 
 impl Drop for Held {
@@ -128,7 +128,7 @@ impl Drop for Held {
     }
 }
 
-/// An answer of so many pieces of 64 KiB, and what hears that it is over.
+/// Returns an app with an answer of that many pieces of 64 KiB, and the receiver of its end.
 fn pieces(count: usize) -> (Router, mpsc::UnboundedReceiver<()>) {
     let (over, heard) = mpsc::unbounded_channel();
     let answer = move || {
@@ -144,7 +144,7 @@ fn pieces(count: usize) -> (Router, mpsc::UnboundedReceiver<()>) {
     (Router::new().route("/", get(answer)), heard)
 }
 
-/// A connection that takes little at a time.
+/// Opens a connection with small buffers.
 async fn narrow(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4 << 10).unwrap();
@@ -152,7 +152,7 @@ async fn narrow(address: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn whoever_takes_nothing_of_an_answer_is_cut_and_the_answer_let_go() {
+async fn a_client_that_does_not_read_is_disconnected_and_the_answer_dropped() {
     let (app, mut over) = pieces(10_000);
     let config = config(|c| c.write_timeout = Duration::from_millis(200));
     let listening = Listening::start(app, config).await;
@@ -162,7 +162,7 @@ async fn whoever_takes_nothing_of_an_answer_is_cut_and_the_answer_let_go() {
 }
 
 #[tokio::test]
-async fn whoever_takes_an_answer_slowly_gets_all_of_it() {
+async fn a_client_that_reads_slowly_receives_the_whole_answer() {
     let (app, _over) = pieces(16);
     let config = config(|c| c.write_timeout = Duration::from_millis(500));
     let listening = Listening::start(app, config).await;
@@ -180,7 +180,7 @@ async fn whoever_takes_an_answer_slowly_gets_all_of_it() {
     assert!(began.elapsed() > Duration::from_millis(500), "that was not slow");
 }
 
-/// Counts the requests that were served.
+/// Returns an app that counts the requests that were served.
 fn counted() -> (Router, Arc<AtomicUsize>) {
     let served = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&served);
@@ -192,7 +192,7 @@ fn counted() -> (Router, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn whoever_comes_to_a_full_server_is_served_when_somebody_left() {
+async fn a_connection_to_a_full_server_is_served_after_another_closes() {
     let (app, served) = counted();
     let listening = Listening::start(app, config(|c| c.connections = 2)).await;
     let (mut one, mut two) = (listening.connect().await, listening.connect().await);
@@ -211,7 +211,7 @@ async fn whoever_comes_to_a_full_server_is_served_when_somebody_left() {
     read_until(&mut three, "hello").await;
 }
 
-/// Makes a link of a connection, which goes on until its client is gone.
+/// Makes a link from a connection, which stays open until its client closes it.
 async fn upgrade(request: Request) -> impl IntoResponse {
     tokio::spawn(async move {
         let upgraded = hyper::upgrade::on(request).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_link_keeps_the_place_of_its_connection() {
 }
 
 #[tokio::test]
-async fn when_it_stops_what_was_asked_is_answered_and_idle_connections_end() {
+async fn on_stop_requests_are_answered_and_idle_connections_end() {
     let (go, going) = mpsc::channel::<()>(1);
     let (entered, mut entering) = mpsc::channel::<()>(1);
     let going = Arc::new(tokio::sync::Mutex::new(going));
@@ -266,7 +266,7 @@ async fn when_it_stops_what_was_asked_is_answered_and_idle_connections_end() {
 }
 
 #[tokio::test]
-async fn a_handler_hears_where_a_connection_came_from() {
+async fn a_handler_receives_the_address_of_the_connection() {
     let address = |ConnectInfo(from): ConnectInfo<RemoteAddress>| async move { from.0.to_string() };
     let app = Router::new().route("/", get(address));
     let listening = Listening::start(app, ListenConfig::default()).await;
@@ -289,7 +289,7 @@ async fn a_socket_that_cannot_listen_is_an_error() {
     assert_eq!(within(served).await.unwrap_err().kind(), ErrorKind::Network);
 }
 
-/// Something that listens with TLS, and how to connect to it.
+/// Starts a server with TLS, and returns its address and a connector.
 async fn secure(config: ListenConfig) -> (SocketAddr, TlsConnector) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -302,13 +302,13 @@ async fn secure(config: ListenConfig) -> (SocketAddr, TlsConnector) {
 }
 
 #[tokio::test]
-async fn clients_that_are_silent_in_their_handshake_delay_nobody() {
+async fn clients_that_are_silent_in_their_handshake_delay_no_other() {
     let (address, connector) = secure(ListenConfig::default()).await;
     let mut silent = Vec::new();
     for _ in 0..300 {
         silent.push(within(TcpStream::connect(address)).await.unwrap());
     }
-    // Well before the silent ones have to be gone.
+    // Well before the silent ones are disconnected.
     let served = timeout(Duration::from_secs(8), async {
         let stream = TcpStream::connect(address).await.unwrap();
         let name = "localhost".try_into().unwrap();
@@ -320,7 +320,7 @@ async fn clients_that_are_silent_in_their_handshake_delay_nobody() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_takes_too_long_is_cut_and_gives_its_place_back() {
+async fn a_handshake_that_takes_too_long_is_ended_and_releases_its_place() {
     let config = config(|c| {
         c.connections = 1;
         c.handshake_timeout = Duration::from_millis(200);

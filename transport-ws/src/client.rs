@@ -1,4 +1,4 @@
-//! The replica's side.
+//! The client's side.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ use crate::{PATH, SUBPROTOCOL, WsConfig, error};
 pub struct WsTransport(FramedTransport<WsDial>);
 
 impl WsTransport {
-    /// A transport to that server. Nothing is connected yet.
+    /// Creates a transport to that server. Nothing is connected yet.
     ///
     /// # Errors
     /// `InvalidInput` if the address, a header or a certificate cannot be used.
@@ -50,7 +50,7 @@ impl Transport for WsTransport {
     }
 }
 
-/// Makes links: TCP, TLS if the address is `wss:`, WebSocket.
+/// Connects links: TCP, TLS if the address is `wss:`, WebSocket.
 struct WsDial {
     config: WsConfig,
     request: Request,
@@ -89,7 +89,7 @@ impl WsDial {
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("") if is_secure => 443,
             Some("") => 80,
-            // A port that is no number would else be taken as none.
+            // An invalid port would otherwise be treated as a missing one.
             _ => authority.port_u16().filter(|p| *p > 0).ok_or_else(|| bad_url("no such port"))?,
         };
         let request = request(&config, uri.clone())?;
@@ -148,7 +148,7 @@ impl WsDial {
 
 fn request(config: &WsConfig, uri: Uri) -> Result<Request> {
     let mut parts = uri.into_parts();
-    // A path is the prefix under which the routes are, as over HTTP; the whole path works too.
+    // A path is the prefix of the routes, as over HTTP; the whole path is accepted, too.
     let prefix = parts.path_and_query.as_ref().map_or("", |p| p.as_str()).trim_end_matches('/');
     let path = format!("{}{PATH}", prefix.strip_suffix(PATH).unwrap_or(prefix));
     let path: PathAndQuery = path.parse().map_err(|e| invalid("not a path").because(e))?;

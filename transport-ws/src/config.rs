@@ -10,14 +10,14 @@ use transport_kit::framed::MAX_PAYLOAD;
 /// The read buffer of a replica's connection. It is allocated at once: 16 KiB.
 #[cfg(feature = "client")]
 const READ_BUFFER: usize = 16 << 10;
-/// The same of a server's, of which many may be idle: 1 KiB. Larger messages are read in steps of
-/// it.
+/// The read buffer of a server's connection, of which many may be idle: 1 KiB. Larger messages are
+/// read in steps of that size.
 #[cfg(feature = "server")]
 const SERVER_READ_BUFFER: usize = 1 << 10;
-/// Below this many bytes messages are gathered before they are written: 16 KiB.
+/// Messages are collected up to this many bytes before they are written: 16 KiB.
 const WRITE_BUFFER: usize = 16 << 10;
 
-/// How to reach a server.
+/// The settings of a client.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,12 +32,12 @@ pub struct WsConfig {
     /// `ws://` or `wss://`, host and port. The path is [`PATH`](crate::PATH) unless another is
     /// given.
     pub url: String,
-    /// How long the link may take: name, TCP, TLS and HTTP together. Default 15 s.
+    /// How long connecting may take: name, TCP, TLS and HTTP together. Default 15 s.
     pub connect_timeout: std::time::Duration,
-    /// Headers of the HTTP request, for gateways on the way. The replica's token travels in the
+    /// Headers of the HTTP request, for gateways on the way. The replica's token is sent in the
     /// greeting.
     pub headers: Vec<(String, String)>,
-    /// Bounds and times of the connection, and the compressions that are offered. Default: none is.
+    /// Bounds and times of the connection, and the offered compressions, by default none.
     pub framed: transport_kit::framed::FramedOptions,
     /// The certificates that are trusted for `wss://`.
     #[cfg(feature = "tls")]
@@ -48,7 +48,7 @@ pub struct WsConfig {
 
 #[cfg(feature = "client")]
 impl WsConfig {
-    /// The usual settings for a server at that address.
+    /// Returns the default settings for a server at that address.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl WsConfig {
 
 #[cfg(feature = "client")]
 impl std::fmt::Debug for WsConfig {
-    /// Headers by name only: their values may be secrets.
+    /// Shows only the names of headers: their values may be secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
         f.debug_struct("WsConfig")
@@ -81,12 +81,12 @@ impl std::fmt::Debug for WsConfig {
     }
 }
 
-/// How to take connections.
+/// The settings of a server.
 #[cfg(feature = "server")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WsServerConfig {
-    /// The largest payload that is sent or taken. Default
+    /// The largest payload that is sent or accepted. Default
     /// [`MAX_PAYLOAD`](transport_kit::framed::MAX_PAYLOAD).
     pub max_payload: usize,
     /// The read buffer of a connection, in bytes. Default 1 KiB.
@@ -96,15 +96,15 @@ pub struct WsServerConfig {
     pub connections: usize,
     /// Connections at a time whose client is not authenticated yet. Default 256.
     pub greetings: usize,
-    /// The same, of one address; behind a gateway that is the gateway's. Default 64.
+    /// The same for one address; behind a gateway that is the gateway's. Default 64.
     pub greetings_per_address: usize,
-    /// How many bytes such a client may send: more than a greeting with a thousand scopes has. It
-    /// is counted where the sockets of [`listen`](transport_kit::listen) are used. Default 256 KiB.
+    /// How many bytes such a client may send: more than a greeting with a thousand scopes has.
+    /// Bytes are only counted on the sockets of [`listen`](transport_kit::listen). Default 256 KiB.
     pub greeting_bytes: u64,
-    /// The most memory that messages of more than 64 KiB take up while they arrive, of all
-    /// connections; of one address three quarters of it. A connection whose message finds no room
-    /// is cut, and its client sends less at a time. It is counted in the same place. Default 128
-    /// MiB.
+    /// The most memory for messages of more than 64 KiB while they arrive, over all connections;
+    /// one address may use three quarters of it. A connection whose message finds no room is
+    /// closed, and its client then sends less at a time. Bytes are only counted on the same
+    /// sockets. Default 128 MiB.
     pub message_memory: usize,
     /// The least time after which refused clients may retry. Default 10 s.
     pub retry_after: std::time::Duration,
@@ -142,7 +142,7 @@ fn socket(max_payload: usize, read_buffer: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(read_buffer.max(1 << 10))
         .write_buffer_size(WRITE_BUFFER)
-        // One message beside what is buffered, and answers to pings: a sender of more has to wait.
+        // One message besides the buffer, and answers to pings: then the sender waits.
         .max_write_buffer_size(largest.saturating_add(2 * WRITE_BUFFER))
         .max_message_size(Some(largest))
         .max_frame_size(Some(largest))

@@ -1,14 +1,14 @@
-//! What goes wrong with sockets, in the framework's starts.
+//! Converts errors of sockets.
 
 use sync_core::error::{Error, ErrorKind, Retry};
 use tokio_tungstenite::tungstenite;
 use tungstenite::error::ProtocolError;
 
-/// The code of a socket that is closed because a message was too large for the side that closes it
-/// (RFC 6455, 7.4.1).
+/// The close code for a message that is too large for the side that closes the socket (RFC 6455,
+/// 7.4.1).
 const TOO_BIG: u16 = 1009;
 
-/// What a socket reports.
+/// Converts an error of a socket.
 pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
     use tungstenite::Error as Ws;
     match error {
@@ -38,12 +38,12 @@ pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
     }
 }
 
-/// A text message, of which the protocol knows none.
+/// Returns the error for a text message, which the protocol does not have.
 pub(crate) fn text() -> Error {
     Error::new(ErrorKind::Protocol, "a text message came where frames are expected")
 }
 
-/// The other side closed the socket.
+/// Returns the error for a socket that the other side closed.
 pub(crate) fn closed(code: u16, reason: &str) -> Error {
     let error = match code {
         TOO_BIG => {
@@ -56,7 +56,7 @@ pub(crate) fn closed(code: u16, reason: &str) -> Error {
     error.with("code", code).with("reason", format!("{reason:?}"))
 }
 
-/// An HTTP answer instead of a WebSocket.
+/// Returns the error for an HTTP answer instead of a WebSocket.
 #[cfg(feature = "client")]
 fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     use sync_core::environment::{Environment, System};
@@ -66,8 +66,8 @@ fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Error {
     let asked = text("retry-after");
     let wait = |asked| transport_kit::retry_after(asked, text("date"), System.now());
     let later = Retry::Later(asked.and_then(wait).map(transport_kit::gateway_wait));
-    // A server refuses tokens in frames. Each of these may be a gateway's or a network's page, and
-    // end by itself.
+    // A server refuses tokens in frames. Each of these answers may come from a gateway or a
+    // network, and be temporary.
     let kind = transport_kit::gateway_error(status.as_u16());
     let mut error = Error::new(kind, "the server refused the connection").with("status", status);
     let said = response.body().as_deref().and_then(|b| std::str::from_utf8(b).ok());
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_is_closed_for_a_size_says_so() {
+    fn a_close_for_a_too_large_message_has_its_reason() {
         let error = closed(1009, "too big");
         assert_eq!((error.kind(), error.retry()), (ErrorKind::TooLarge, Retry::Reconnect));
         assert_eq!(closed(1001, "").kind(), ErrorKind::Network);

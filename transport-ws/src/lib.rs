@@ -1,11 +1,11 @@
 //! Twotide over WebSocket: one frame is one binary message.
 //!
-//! A replica connects with `WsTransport` (feature `client`). A server gives its links to a
-//! `LinkHandler` (feature `server`), through an axum `router` that stands alone or beside the app's
-//! own routes. `wss://` on both sides comes with the feature `tls`, a compression with `zstd`.
+//! A replica connects with `WsTransport` (feature `client`). A server passes its links to a
+//! `LinkHandler` (feature `server`), through an axum `router` that is served alone or merged into
+//! the app's router. The feature `tls` adds `wss://` on both sides, and `zstd` a compression.
 //!
-//! Everything about requests, credits and the heartbeat is in [`transport_kit::framed`]; here is
-//! only what carries frames.
+//! Requests, credits and the heartbeat are in [`transport_kit::framed`]; this crate only carries
+//! frames.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -36,9 +36,9 @@ pub use transport_kit::tls;
 #[cfg(feature = "zstd")]
 pub use zstd::Zstd;
 
-/// Where a server takes connections.
+/// The path on which a server accepts connections.
 pub const PATH: &str = "/v1/sync";
 
-/// The WebSocket subprotocol that a client names, and that a server confirms. Servers take clients
-/// that name none.
+/// The WebSocket subprotocol that a client requests, and that a server confirms. Servers accept
+/// clients that request none.
 pub const SUBPROTOCOL: &str = "twotide.v1";

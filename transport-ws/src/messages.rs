@@ -1,4 +1,4 @@
-//! How much memory messages take up while they arrive.
+//! Bounds the memory for messages while they arrive.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sync_core::transport::Activity;
 use transport_kit::{Place, Places};
 
-/// Messages up to this size take up no part of the memory for all: there is one of them for each
-/// connection at the most.
+/// Messages up to this size use none of the shared memory: each connection has at most one of them.
 const FREE: u64 = 64 << 10;
 
-/// What is taken at a time for a message that is larger.
+/// The memory that a larger message takes at a time.
 pub(crate) const PART: usize = 256 << 10;
 
 /// The message that is arriving on a connection.
@@ -20,9 +19,9 @@ pub(crate) struct Messages {
     activity: Activity,
     places: Places<Option<IpAddr>>,
     address: Option<IpAddr>,
-    /// What the message has taken so far.
+    /// The memory that the message has taken so far.
     held: Arc<Mutex<Vec<Place<Option<IpAddr>>>>>,
-    /// Before the client was let in other bounds hold.
+    /// Before the client is admitted, other bounds apply.
     has_begun: AtomicBool,
 }
 
@@ -36,8 +35,8 @@ impl Messages {
         Arc::new(Self { activity, places: places.clone(), address, held, has_begun })
     }
 
-    /// From here on what arrives is counted. A connection whose message finds no room is cut, which
-    /// tells its client to send less at a time.
+    /// Begins to count messages. A connection whose message finds no room is closed, and its client
+    /// then sends less at a time.
     pub(crate) fn begin(&self) {
         let (places, address) = (self.places.clone(), self.address);
         let held = Arc::clone(&self.held);
@@ -50,7 +49,7 @@ impl Messages {
         self.activity.limit_reading(Some(FREE));
     }
 
-    /// A message has arrived; another one may.
+    /// Releases the memory of a message that has arrived.
     pub(crate) fn is_whole(&self) {
         if self.has_begun.load(Ordering::Relaxed) {
             self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();

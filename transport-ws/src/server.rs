@@ -1,4 +1,4 @@
-//! The server's side: an axum router that turns requests into links.
+//! The server's side: an axum router that makes links from requests.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -26,14 +26,14 @@ use crate::{PATH, SUBPROTOCOL, WsServerConfig, error};
 #[non_exhaustive]
 pub struct PeerInfo {
     /// The address that the connection came from; none if the router is served in a way that does
-    /// not tell. Behind a gateway it is the gateway's.
+    /// not set it. Behind a gateway it is the gateway's.
     pub address: Option<SocketAddr>,
     /// The headers of the HTTP request.
     pub headers: HeaderMap,
 }
 
 impl fmt::Debug for PeerInfo {
-    /// Without the headers: they may hold secrets.
+    /// Omits the headers: they may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PeerInfo").field("address", &self.address).finish_non_exhaustive()
     }
@@ -42,9 +42,9 @@ impl fmt::Debug for PeerInfo {
 /// Serves links.
 pub trait LinkHandler: Send + Sync + 'static {
     /// Serves one link to its end. The link is closed when the future ends. Until
-    /// [`FrameLink::admission`] is dropped the client may send as much as
-    /// [`WsServerConfig::greeting_bytes`] says, and holds one of the few places of clients that
-    /// were not let in yet.
+    /// [`FrameLink::admission`] is dropped the client may send at most
+    /// [`WsServerConfig::greeting_bytes`], and holds one of the few places of clients that are not
+    /// admitted yet.
     fn serve(&self, link: FrameLink, peer: PeerInfo) -> BoxFuture<'static, ()>;
 }
 
@@ -63,7 +63,7 @@ struct WsService {
     arriving: Places<Option<IpAddr>>,
 }
 
-/// What a link holds until its client was let in.
+/// The place of a link until its client is admitted.
 struct Arriving {
     messages: Option<Arc<Messages>>,
     _place: Place<Option<IpAddr>>,
@@ -77,8 +77,8 @@ impl Drop for Arriving {
     }
 }
 
-/// A router with one route, [`PATH`], which hands links to the handler. It can be merged into the
-/// app's own router.
+/// Returns a router with one route, [`PATH`], which hands links to the handler. It can be merged
+/// into the app's own router.
 ///
 /// ```
 /// use futures_util::{FutureExt, StreamExt, future::BoxFuture};
@@ -99,7 +99,7 @@ pub fn router(handler: impl LinkHandler) -> Router {
     router_with(handler, WsServerConfig::default())
 }
 
-/// The same with other settings.
+/// As [`router`], with other settings.
 pub fn router_with(handler: impl LinkHandler, config: WsServerConfig) -> Router {
     let room = Arc::new(Semaphore::new(config.connections.min(Semaphore::MAX_PERMITS)));
     let greetings = Places::new(config.greetings, config.greetings_per_address);
@@ -174,7 +174,7 @@ fn to_link(
         .sink_map_err(of_axum)
         .with(|frame| future::ready(Ok::<_, Error>(Message::Binary(frame))));
     let incoming = incoming.filter_map(move |message| {
-        // Pings may come between the parts of a message.
+        // Pings may arrive between the parts of a message.
         let is_whole = matches!(&message, Ok(Message::Binary(_) | Message::Text(_)));
         if let Some(messages) = messages.as_ref().filter(|_| is_whole) {
             messages.is_whole();

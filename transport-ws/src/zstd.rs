@@ -29,13 +29,12 @@ impl Compression for Zstd {
     }
 
     fn compress(&self, bytes: &[u8]) -> Option<Bytes> {
-        // A failure here is no failure: the bytes travel as they are. So do those that would hardly
-        // become fewer.
+        // If it fails, or saves hardly anything, the bytes are sent uncompressed.
         let small = zstd::bulk::compress(bytes, LEVEL).ok()?;
         (small.len() < bytes.len() - bytes.len() / 16).then(|| small.into())
     }
 
-    /// The frame must say how long its content is, and must be the only one.
+    /// Requires that the frame declares the length of its content, and is the only one.
     fn decompress(&self, bytes: &[u8], max: usize) -> Result<Bytes> {
         let length = zstd::zstd_safe::get_frame_content_size(bytes);
         let length = length.map_err(|_| bad("not a zstd frame"))?;
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused_before_it_unfolds() {
+    fn a_bomb_is_refused_before_it_is_decompressed() {
         let bomb = Zstd.compress(&vec![0; 64 << 20]).unwrap();
         assert!(bomb.len() < 10_000);
         let error = Zstd.decompress(&bomb, 1 << 20).unwrap_err();
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn no_damage_makes_it_panic() {
+    fn damaged_input_does_not_panic() {
         let small = Zstd.compress(&[7; 1_000]).unwrap();
         for i in 0..small.len() {
             for flip in [1, 0x80, 0xff] {

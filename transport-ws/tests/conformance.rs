@@ -1,4 +1,4 @@
-//! The suite for transports over WebSockets on this machine, with a proxy between the two sides.
+//! The conformance suite over WebSockets on this machine, with a proxy between the two sides.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use transport_ws::{WsConfig, WsTransport, Zstd, router};
 #[derive(Default)]
 struct OverSockets {
     proxy: OnceLock<TcpProxy>,
-    /// How connections end that are cut.
+    /// How connections end when they are cut.
     ending: Ending,
     /// Whether both sides offer to compress.
     compressed: bool,
 }
 
 impl OverSockets {
-    /// Links that are closed when they are cut, and carry compressed messages.
+    /// Returns links that are closed when they are cut, and compress messages.
     fn the_other_way() -> Self {
         Self { ending: Ending::Finish, compressed: true, ..Self::default() }
     }
@@ -59,7 +59,7 @@ impl TransportHarness for OverSockets {
 
     fn timing(&self) -> Timing {
         let mut timing = Timing::default();
-        // Two chunks by credit, and what the buffers of two pairs of sockets hold.
+        // Two chunks by credit, and the buffers of two pairs of sockets.
         timing.ahead = 2 << 20;
         timing
     }

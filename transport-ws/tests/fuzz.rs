@@ -1,4 +1,4 @@
-//! The compression, on good input and on what damage makes of it.
+//! The compression, on valid and on damaged input.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use transport_ws::Zstd;
 use verification::fuzz::{self, Damage};
 
 #[test]
-fn nothing_unfolds_to_more_than_the_limit_and_everything_survives() {
+fn decompression_keeps_its_limit_and_restores_every_input() {
     let zstd: Arc<dyn Compression> = Arc::new(Zstd);
     let text = b"four times smaller, ".repeat(100);
     let small = Zstd.compress(&text).unwrap_or_default();

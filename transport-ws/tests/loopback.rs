@@ -1,4 +1,4 @@
-//! Client and server over real sockets on this machine. What serves is a script over `Wire`.
+//! Client and server over real sockets on this machine. The server is a script over `Wire`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -33,7 +33,7 @@ use transport_ws::{
     router_with,
 };
 
-/// Nothing here may take long.
+/// Runs a future that must complete soon.
 async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("it takes too long")
 }
@@ -63,7 +63,7 @@ impl Served {
         self.link.outgoing.send(frame).await.unwrap();
     }
 
-    /// Takes the greeting, with zstd if that is offered.
+    /// Receives the greeting, and answers it, with zstd if that is offered.
     async fn greet(&mut self) {
         let (0, Message::Hello(hello)) = self.hear().await else { panic!("no greeting") };
         let compression = pick(&[Arc::new(Zstd)], &hello.compressions);
@@ -83,7 +83,7 @@ impl Served {
     }
 }
 
-/// Hands every link to the test.
+/// Passes every link to the test.
 struct Doorman(mpsc::UnboundedSender<(Served, PeerInfo, oneshot::Sender<()>)>);
 
 impl LinkHandler for Doorman {
@@ -95,7 +95,7 @@ impl LinkHandler for Doorman {
     }
 }
 
-/// How long it is waited between two looks.
+/// The pause between two polls.
 const SHORT: Duration = Duration::from_millis(2);
 
 struct Server {
@@ -119,7 +119,7 @@ impl Server {
         WsConfig::new(format!("ws://{}", self.address))
     }
 
-    /// The next link; its place is taken until the server is dropped.
+    /// Returns the next link; its place is taken until the server is dropped.
     async fn link(&mut self) -> Served {
         let (served, _, place) = self.links.recv().await.unwrap();
         self.places.push(place);
@@ -248,7 +248,7 @@ async fn requests_and_a_live_stream_go_both_ways() {
 }
 
 #[tokio::test]
-async fn the_server_is_told_who_comes() {
+async fn the_server_receives_address_and_headers_of_the_client() {
     let mut server = Server::start().await;
     let mut config = server.config();
     config.headers.push(("x-gateway".to_owned(), "7".to_owned()));
@@ -297,7 +297,7 @@ async fn tls_works_with_the_right_root_and_not_without() {
     let error = refused(config.clone()).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
     assert!(error.report().to_string().contains("UnknownIssuer"), "{error}");
-    // The right root for the wrong name.
+    // The right root for a wrong name.
     config.trust = Trust::Only(vec![pem.into_bytes()]);
     config.url = format!("wss://127.0.0.1:{port}");
     let error = refused(config.clone()).await;
@@ -308,7 +308,7 @@ async fn tls_works_with_the_right_root_and_not_without() {
 }
 
 #[tokio::test]
-async fn roots_that_are_none_are_refused_at_once() {
+async fn invalid_roots_are_refused_at_once() {
     let mut config = WsConfig::new("wss://localhost");
     for bad in ["", "nonsense", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
         config.trust = Trust::Only(vec![bad.as_bytes().to_vec()]);
@@ -319,7 +319,7 @@ async fn roots_that_are_none_are_refused_at_once() {
 }
 
 #[test]
-fn addresses_are_looked_at_before_anything_is_connected() {
+fn addresses_are_checked_before_connecting() {
     for bad in [
         "",
         "localhost",
@@ -354,7 +354,7 @@ async fn a_message_over_the_clients_limit_is_a_clear_error_and_not_the_end() {
         let (connection, mut served) = server.connected(config.clone()).await;
         let script = async {
             let (stream, _) = served.hear().await;
-            // The client may close before all of it is written.
+            // The client may close before the whole message is written.
             let frame = served.wire.encode(stream, &Message::Chunk(chunk(0, &text(20_000))));
             let _ = served.link.outgoing.send(frame).await;
         };
@@ -418,7 +418,7 @@ async fn garbage_and_text_lose_the_link() {
 }
 
 #[tokio::test]
-async fn garbage_from_a_client_does_no_harm() {
+async fn garbage_from_a_client_does_not_affect_the_server() {
     use tokio_tungstenite::tungstenite::Message as Raw;
     let mut server = Server::start().await;
     for raw in [Raw::binary(vec![1; 50]), Raw::text("hello")] {
@@ -431,7 +431,7 @@ async fn garbage_from_a_client_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_fails_what_is_pending_at_once() {
+async fn a_server_that_ends_fails_pending_requests_at_once() {
     let mut server = Server::start().await;
     let (connection, mut served) = server.connected(server.config()).await;
     let mut live = connection.live(pull());
@@ -458,7 +458,7 @@ async fn a_server_that_goes_fails_what_is_pending_at_once() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_port_is_a_reason_to_try_again() {
+async fn a_closed_port_is_a_retryable_error() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     drop(socket);
@@ -468,7 +468,7 @@ async fn nobody_at_the_port_is_a_reason_to_try_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_times_out() {
+async fn a_server_that_accepts_and_sends_nothing_times_out() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = WsConfig::new(format!("ws://{}", socket.local_addr().unwrap()));
     config.connect_timeout = Duration::from_millis(50);
@@ -503,7 +503,7 @@ async fn refusals_of_http_keep_their_advice() {
 }
 
 #[tokio::test]
-async fn a_full_server_asks_to_come_back_and_has_room_again() {
+async fn a_full_server_advises_a_retry_and_has_room_again() {
     let mut limits = WsServerConfig::default();
     limits.connections = 1;
     let mut server = Server::start_with(limits).await;
@@ -513,7 +513,7 @@ async fn a_full_server_asks_to_come_back_and_has_room_again() {
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, later));
     drop((connection, served));
     server.places.clear();
-    // The place is free as soon as the server has noticed.
+    // The place is free as soon as the server has detected the end.
     let transport = WsTransport::new(server.config()).unwrap();
     let serving = async {
         let mut served = server.link().await;
@@ -534,7 +534,7 @@ async fn a_full_server_asks_to_come_back_and_has_room_again() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_not_let_in_sends_little_and_takes_a_place_among_those_who_greet() {
+async fn a_client_that_is_not_admitted_has_a_bound_of_bytes_and_takes_a_greeting_place() {
     use tokio_tungstenite::tungstenite::Message as Raw;
     let mut limits = WsServerConfig::default();
     (limits.greetings, limits.greeting_bytes) = (1, 10_000);
@@ -546,13 +546,13 @@ async fn a_client_that_was_not_let_in_sends_little_and_takes_a_place_among_those
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     socket.send(Raw::binary(vec![1; 9_000])).await.unwrap();
     assert_eq!(within(served.link.incoming.next()).await.unwrap().unwrap().len(), 9_000);
-    // The socket may be gone before all of it is sent.
+    // The socket may be closed before everything is sent.
     let _ = socket.send(Raw::binary(vec![1; 9_000])).await;
     let error = within(served.link.incoming.next()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network);
     drop(served);
     server.places.clear();
-    // Once a client was let in there is room for another, and it may send what it likes.
+    // Once a client is admitted there is room for another, and its size is not limited any more.
     let (_one, mut one) = server.connected(server.config()).await;
     let (_two, _) = server.connected(server.config()).await;
     assert!(one.link.admission.is_none());
@@ -561,7 +561,7 @@ async fn a_client_that_was_not_let_in_sends_little_and_takes_a_place_among_those
 }
 
 #[tokio::test]
-async fn large_messages_that_arrive_have_a_memory_of_their_own() {
+async fn large_arriving_messages_have_a_separate_memory_bound() {
     use tokio_tungstenite::tungstenite::Message as Raw;
     use tokio_tungstenite::tungstenite::protocol::frame::Frame;
     use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -578,7 +578,7 @@ async fn large_messages_that_arrive_have_a_memory_of_their_own() {
     }
     let [(mut one, mut at_one), (mut two, mut at_two), (mut three, mut at_three)] =
         clients.try_into().unwrap_or_else(|_| panic!("there are three"));
-    // The first one takes three quarters with a message that does not end.
+    // The first client takes three quarters with a message that does not end.
     let begin = Frame::message(vec![1; 700_000], OpCode::Data(Data::Binary), false);
     let activity = at_one.activity.clone().unwrap();
     let arrived = async {
@@ -595,13 +595,13 @@ async fn large_messages_that_arrive_have_a_memory_of_their_own() {
         }
     })
     .await;
-    // What is small has room, and what is not is cut.
+    // A small message is accepted, and a large one closes the connection.
     two.send(Raw::binary(vec![2; 60_000])).await.unwrap();
     assert_eq!(within(at_two.incoming.next()).await.unwrap().unwrap().len(), 60_000);
     let _ = two.send(Raw::binary(vec![2; 200_000])).await;
     let error = within(at_two.incoming.next()).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Network);
-    // A message that is whole leaves its room to others.
+    // A complete message releases its memory for others.
     let end = Frame::message(vec![1; 10], OpCode::Data(Data::Continue), true);
     one.send(Raw::Frame(end)).await.unwrap();
     assert_eq!(within(at_one.incoming.next()).await.unwrap().unwrap().len(), 700_010);
@@ -629,7 +629,7 @@ async fn pages_of_other_sites_are_refused() {
 }
 
 #[tokio::test]
-async fn a_page_under_a_name_that_was_pointed_here_is_refused_and_a_program_is_not() {
+async fn a_page_under_a_foreign_name_for_this_server_is_refused_and_a_program_is_not() {
     let mut limits = WsServerConfig::default();
     limits.browsers = limits.browsers.local_hosts();
     let server = Server::start_with(limits).await;
@@ -693,7 +693,7 @@ async fn a_client_that_does_not_read_stops_the_server() {
             sent.fetch_add(1, Ordering::Relaxed);
         }
     };
-    // What the operating system's buffers take, and then nothing more.
+    // The operating system's buffers fill up, and then nothing more is sent.
     assert!(tokio::time::timeout(Duration::from_secs(1), sending).await.is_err());
     assert!(sent.load(Ordering::Relaxed) < 100);
     drop(socket);
@@ -708,7 +708,7 @@ fn the_golden_frame_is_read() {
     let frame: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
     let mut wire = Wire::new(MAX_PAYLOAD);
     wire.set_compression(Some(Arc::new(Zstd)));
-    // Two frames come before it.
+    // The sender has sent two frames before it.
     let mut sender = Wire::new(MAX_PAYLOAD);
     for n in 0..2 {
         wire.decode(sender.encode(0, &Message::Ping(n))).unwrap();
@@ -717,7 +717,7 @@ fn the_golden_frame_is_read() {
 }
 
 #[tokio::test]
-async fn addresses_are_read_as_people_type_them_and_a_path_is_a_prefix() {
+async fn addresses_are_read_as_typed_and_a_path_is_a_prefix() {
     let (tell, mut links) = mpsc::unbounded_channel();
     let app =
         Router::new().merge(router(Doorman(tell.clone()))).nest("/team", router(Doorman(tell)));
@@ -750,9 +750,9 @@ async fn addresses_are_read_as_people_type_them_and_a_path_is_a_prefix() {
     }
 }
 
-/// As `openssl req -x509` makes it: the certificate of a server that says it is an authority's.
+/// A certificate of `openssl req -x509`: a server's that is marked as an authority's.
 #[tokio::test]
-async fn a_self_signed_authority_is_trusted_as_a_server_if_it_was_named_itself() {
+async fn a_self_signed_authority_is_trusted_as_a_server_if_it_is_configured_itself() {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -55,7 +55,7 @@ pub(crate) async fn get(args: KeyArgs) -> Result<(), Failure> {
     .await
 }
 
-/// There is no such document.
+/// Returns the failure for a document that does not exist.
 pub(super) fn absent(scope: &Scope, collection: &Collection, id: &DocumentId) -> Failure {
     Failure::failed(format!("there is no document {scope}/{collection}/{id}"))
 }
@@ -89,7 +89,7 @@ pub(crate) async fn ls(args: LsArgs) -> Result<(), Failure> {
     .await
 }
 
-/// The scopes that a replica's documents are in, or the one that a collection is in.
+/// Returns the scopes that a replica's documents are in, or the one that a collection is in.
 pub(super) fn scopes(
     replica: &Replica,
     collection: Option<&Collection>,

@@ -1,4 +1,4 @@
-//! `conflicts`, `quarantine` and `why`: what is not synced, and what is to become of it.
+//! `conflicts`, `quarantine` and `why`: lists unsettled edits, and resolves them.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -158,7 +158,7 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> Result<(), Failure
     }
 }
 
-/// An edit that is not settled, and what keeps it from that.
+/// An edit that is not settled, and the failed attempts to sync it.
 #[derive(Serialize)]
 struct ShownWait {
     since_ms: u64,
@@ -219,7 +219,7 @@ pub(crate) async fn why(args: KeyArgs) -> Result<(), Failure> {
     .await
 }
 
-/// Prints what became of a document that was decided about.
+/// Prints the result for a document that was decided about.
 async fn decided(
     replica: &Replica,
     collection: &Collection,

@@ -1,4 +1,4 @@
-//! `demo`: the main job in one process, over real sockets, on real data.
+//! `demo`: a partition and its repair in one process, over real sockets, on real data.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::output::{print, tell};
 
 /// Cities of the world, from GeoNames (CC BY 4.0); see data/README.md.
 const CITIES: &str = include_str!("../../../data/cities.jsonl");
-/// Nothing in the demo takes longer, unless something hangs.
+/// The longest that a step of the demo may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
 }
 
-/// The demo begins with empty files: with those of an earlier one its output would differ.
+/// Refuses a folder with files of an earlier demo, with which the output would differ.
 fn is_free(folder: &Path) -> Result<(), Failure> {
     for name in ["server.db", "ann.db", "ben.db", "cleo.db"] {
         let file = folder.join(name);
@@ -94,7 +94,7 @@ fn step(number: u32, line: &str) {
 
 async fn open_replica(folder: &Path, name: &str, url: &str) -> Result<Replica, Failure> {
     let path: PathBuf = folder.join(format!("{name}.db"));
-    // Small batches and chunks, so that there is something to see. A chunk is never cut within a
+    // Small batches and chunks, so that the progress is visible. A chunk is never cut within a
     // batch.
     let limits = Limits { documents: 250, ..Limits::CHUNK };
     let builder = Replica::builder().sqlite(path).server(url);
@@ -142,7 +142,7 @@ impl Stage {
         self.compare().await
     }
 
-    /// Ann is offline: her writes are local.
+    /// Writes as Ann, who is offline: her writes are local.
     async fn write_offline(&self) -> Result<(), Failure> {
         step(1, "Ann imports the cities of the world while she is offline.");
         let cities = self.ann.collection::<City>("cities")?;

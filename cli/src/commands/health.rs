@@ -1,4 +1,4 @@
-//! Whether the storage of a server works: what `/healthz` answers.
+//! The health of a server's storage, which `/healthz` returns.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use serde_json::json;
 use tokio::sync::watch;
 use twotide::backend::error::{Error, Result};
 
-/// How often the storage is asked. A request to `/healthz` is answered with what it said last, so
+/// How often the storage is checked. A request to `/healthz` is answered with the last result, so
 /// that requests cost the storage nothing, however many there are.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How long the storage may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the storage said last.
+/// The last result of the storage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Health {
     /// It answered.
@@ -30,8 +30,8 @@ pub(crate) enum Health {
 }
 
 impl IntoResponse for Health {
-    /// Status and JSON. The error itself names files and is for the log: every client may ask
-    /// this.
+    /// Returns the status and JSON. The error itself names files and is only logged, because every
+    /// client may request this.
     fn into_response(self) -> Response {
         let error = match self {
             Self::Ok => return Json(json!({ "status": "ok" })).into_response(),
@@ -43,8 +43,8 @@ impl IntoResponse for Health {
     }
 }
 
-/// Asks the storage again and again, and publishes what came of it. Returns the error once the
-/// storage says that it fails for good.
+/// Checks the storage periodically, and publishes the result. Returns the error once the storage
+/// fails permanently.
 pub(crate) async fn follow<F>(ask: impl Fn() -> F, publish: &watch::Sender<Health>) -> Error
 where
     F: Future<Output = Result<()>>,
@@ -55,7 +55,7 @@ where
             Ok(answered) => answered,
             Err(_) => {
                 set(publish, Health::Silent, || tracing::error!("the storage does not answer"));
-                // One question at a time: more of them would only fill the queue of the storage.
+                // One check at a time: more would only fill the queue of the storage.
                 answer.await
             }
         };
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// Publishes it, and writes to the log if it is another one.
+/// Publishes the health, and logs a change of it.
 fn set(publish: &watch::Sender<Health>, health: Health, log: impl FnOnce()) {
     if publish.send_replace(health) != health {
         log();
@@ -97,7 +97,7 @@ mod tests {
 
     type Answers = Vec<(Duration, Result<()>)>;
 
-    /// A storage that answers like that, each time after so long; the last answer is repeated.
+    /// Creates a storage with these delays and answers; the last one is repeated.
     fn storage(answers: Answers) -> (watch::Receiver<Health>, JoinHandle<Error>, Arc<AtomicU32>) {
         let (publish, health) = watch::channel(Health::default());
         let asked = Arc::new(AtomicU32::new(0));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_storage_that_fails_and_works_again_is_followed() {
+    async fn a_storage_that_fails_and_recovers_is_reported() {
         let answers = vec![(EVERY, failure(Retry::Later(None))), (EVERY, Ok(()))];
         let (mut health, _task, _) = storage(answers);
         until(&mut health, Health::Failing).await;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_storage_that_does_not_answer_is_asked_once_and_known_to_be_silent() {
+    async fn a_storage_that_does_not_answer_is_checked_once_and_reported_as_silent() {
         let answers = vec![(Duration::from_secs(3_600), Ok(())), (Duration::ZERO, Ok(()))];
         let (mut health, _task, asked) = storage(answers);
         until(&mut health, Health::Silent).await;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_storage_that_failed_for_good_is_not_asked_again() {
+    async fn a_storage_that_failed_permanently_is_not_checked_again() {
         let (health, task, asked) = storage(vec![(Duration::ZERO, failure(Retry::Never))]);
         let error = timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
         assert!(error.to_string().contains("the disk is broken"), "{error}");

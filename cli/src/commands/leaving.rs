@@ -1,4 +1,4 @@
-//! What leaves the device because `sync --collections` does not name it, shown before it happens.
+//! Reports which collections leave the device because `sync --collections` does not name them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use twotide::backend::replica::{Scan, ScopeSummary, Unsettled, UnsettledAfter};
 use crate::failure::Failure;
 use crate::output::tell;
 
-/// What a choice of collections does to those that it does not name.
+/// The effect of a choice of collections on those that it does not name.
 struct Leaving {
     /// The collections of which documents or edits leave the device.
     gone: BTreeSet<Collection>,
@@ -19,13 +19,12 @@ struct Leaving {
     unheard: BTreeSet<Collection>,
 }
 
-/// Tells on standard error which collections leave the device and of which edits wait, as far as
-/// the choice does not name them. An empty choice names all.
+/// Reports on standard error which collections that the choice does not name leave the device, and
+/// in which edits wait. An empty choice names all.
 ///
 /// # Errors
-/// Usage, unless it is stated that they may go: if edits leave that were not synced, and if
-/// collections leave while the choice names others of which nothing is here, as a mistyped name
-/// does.
+/// Usage, unless `may_go`: if edits leave that were not synced, and if collections leave while the
+/// choice names others that hold nothing here, such as a mistyped name.
 pub(super) async fn check(
     replica: &Replica,
     chosen: &[Collection],
@@ -70,7 +69,7 @@ fn named(collections: &BTreeSet<Collection>) -> String {
     collections.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// How many edits that were not synced there are of each collection that is not chosen.
+/// Returns the number of unsynced edits of each collection that is not chosen.
 async fn unsynced(
     replica: &Replica,
     chosen: &BTreeSet<Collection>,
@@ -101,7 +100,7 @@ async fn leaving(
     edits: &BTreeMap<Collection, u64>,
 ) -> Result<Leaving, Failure> {
     let before = &summary.checkpoint.collections;
-    // Before the first sync nothing came from a server: what was written waits where it is.
+    // Before the first sync nothing came from a server: local writes simply wait.
     let is_fresh = summary.checkpoint.epoch.is_none() && summary.in_flight.is_none();
     if is_fresh || before.as_ref() == Some(chosen) {
         return Ok(Leaving { gone: BTreeSet::new(), edits: 0, unheard: BTreeSet::new() });
@@ -122,9 +121,9 @@ async fn leaving(
     Ok(Leaving { gone, edits, unheard })
 }
 
-/// The collections of the scope that hold documents.
+/// Returns the collections of the scope that hold documents.
 async fn collections_of(replica: &Replica) -> Result<BTreeSet<Collection>, Failure> {
-    // No id stands behind this one: one document of each collection is read.
+    // No id is greater than this one, so that one document of each collection is read.
     let last = DocumentId::new("\u{10ffff}".repeat(DocumentId::MAX_BYTES / 4))?;
     let (mut found, mut after) = (BTreeSet::new(), None);
     loop {

@@ -22,13 +22,13 @@ use crate::args::DbArgs;
 use crate::failure::Failure;
 use signals::Signals;
 
-/// Opens a replica to write to: it is made if it is not there.
+/// Opens a replica for writing, and creates it if it does not exist.
 async fn open(db: &DbArgs) -> Result<Replica, Failure> {
     refuse_memory(&db.db)?;
     Ok(Replica::builder().storage_at(db.db.clone()).scope(db.scope.as_str()).open().await?)
 }
 
-/// Opens a replica to look at: it has to be there.
+/// Opens a replica for reading: it must exist.
 async fn open_existing(storage: &StorageUrl, scope: &Scope) -> Result<Replica, Failure> {
     refuse_memory(storage)?;
     if storage.path().is_some_and(|path| !path.exists()) {
@@ -37,7 +37,7 @@ async fn open_existing(storage: &StorageUrl, scope: &Scope) -> Result<Replica, F
     Ok(Replica::builder().storage_at(storage.clone()).scope(scope.as_str()).open().await?)
 }
 
-/// A command that ends has nothing in memory when it begins, and keeps nothing there.
+/// Refuses a replica in memory: it would be empty, and lost when the command ends.
 fn refuse_memory(storage: &StorageUrl) -> Result<(), Failure> {
     if storage.path().is_some() {
         return Ok(());
@@ -47,8 +47,8 @@ fn refuse_memory(storage: &StorageUrl) -> Result<(), Failure> {
     )))
 }
 
-/// Runs a command on a replica, and closes it whatever comes of that: a process that ends while
-/// its file is open leaves a part of the data in the log beside it.
+/// Runs a command on a replica, and closes the replica whether the command succeeds or not: a
+/// process that ends while its file is open leaves a part of the data in the log beside it.
 async fn closing<T>(
     replica: Replica,
     run: impl AsyncFnOnce(&Replica) -> Result<T, Failure>,

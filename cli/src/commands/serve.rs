@@ -59,14 +59,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let (publish, health) = watch::channel(Health::default());
     let routes = app(&server, browsers, health);
     let storage = server.storage();
-    // Names of scopes are not kept in memory: each time the files are read.
+    // Names of scopes are not cached in memory: every call reads the files.
     let ask = || async { storage.scopes(None, 1).await.map(drop) };
     let ended = match announce(&args.storage, address, tls.is_some()) {
         Err(failure) => Err(failure),
         Ok(()) => tokio::select! {
             ended = listen(socket, tls, routes, &server, signals) => ended,
-            // All that would follow are requests that fail: what supervises the server starts it
-            // again, after it could see why.
+            // Further requests would only fail: the server ends, so that its supervisor restarts
+            // it, and waits first, so that the supervisor can read the reason.
             error = async {
                 let error = health::follow(ask, &publish).await;
                 tokio::time::sleep(Duration::from_secs(args.failing_for.into())).await;
@@ -75,14 +75,14 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
         },
     };
     if ended.is_err() {
-        // A storage that failed may not close: what it acknowledged is kept all the same.
+        // A storage that failed may not close; acknowledged data is kept all the same.
         let _ = tokio::time::timeout(PATIENCE, storage.close()).await;
         return ended;
     }
     Ok(storage.close().await?)
 }
 
-/// Says where it listens. It serves all the same if nothing reads that.
+/// Prints the address. The server continues if nothing reads it.
 fn announce(storage: &StorageUrl, address: SocketAddr, is_tls: bool) -> Result<(), Failure> {
     print(&serde_json::json!({ "listening": address, "storage": storage.to_string() }))
         .or_else(Failure::unless_unread)?;
@@ -91,7 +91,7 @@ fn announce(storage: &StorageUrl, address: SocketAddr, is_tls: bool) -> Result<(
     Ok(())
 }
 
-/// Serves until a signal asks the program to end.
+/// Serves until a signal ends the program.
 async fn listen(
     socket: TcpListener,
     tls: Option<Arc<net::tls::rustls::ServerConfig>>,
@@ -125,12 +125,12 @@ async fn listen(
     }
 }
 
-/// The storage failed for good.
+/// Returns the failure for a storage that failed permanently.
 fn broken(storage: &StorageUrl, error: twotide::Error) -> Failure {
     Failure::from(error).about(format!("the storage {storage} failed, and the server ends"))
 }
 
-/// The addresses that a name and a port stand for; at least one.
+/// Returns the addresses of a name and a port; at least one.
 async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, Failure> {
     let wrong = |e: std::io::Error| {
         let example = "an address and a port, such as 127.0.0.1:8787 or localhost:8787";
@@ -143,7 +143,7 @@ async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, Failure> {
     Ok(addresses)
 }
 
-/// The pages and host names that are answered.
+/// Returns the policy for pages and host names.
 fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
     let mut policy = BrowserPolicy::default();
     if is_open {
@@ -159,7 +159,7 @@ fn browsers(args: &ServeArgs, is_open: bool) -> Result<BrowserPolicy, Failure> {
     Ok(policy)
 }
 
-/// Everything that is served on the port.
+/// Returns all routes of the port.
 fn app(server: &Server, browsers: BrowserPolicy, health: watch::Receiver<Health>) -> Router {
     let healthz = async move || *health.borrow();
     twotide::routes_with(server, browsers).route("/healthz", get(healthz))

@@ -1,9 +1,9 @@
-//! The signals that ask the program to end.
+//! The signals that end the program.
 
 use crate::failure::Failure;
 
-/// Signals that came since this was made. Commands that run until they are asked to end make it
-/// before they open a file: a signal that comes earlier ends the process, and nothing is left.
+/// Signals since this was created. Commands that run until a signal create it before they open a
+/// file: an earlier signal ends the process, and leaves nothing behind.
 pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -22,7 +22,7 @@ impl Signals {
         Ok(Self { interrupt, terminate: caught(SignalKind::terminate())? })
     }
 
-    /// Returns when a signal asks the program to end, or has done so before.
+    /// Returns when a signal to end arrives, or at once if one has arrived before.
     #[cfg(unix)]
     pub(crate) async fn asked_to_end(&mut self) -> Result<(), Failure> {
         tokio::select! {

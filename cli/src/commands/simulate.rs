@@ -1,4 +1,4 @@
-//! `simulate`: many clients under virtual time, and what the oracles make of it.
+//! `simulate`: many clients under virtual time, and the findings of the oracles.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::output::{print, tell};
 use crate::simulate_args::SimulateArgs;
 
-/// Moments that are shown at the end of a run, in a terminal and on a page.
+/// The number of moments shown at the end of a run, in a terminal and on a page.
 const LINES: usize = 60;
 const MOMENTS: usize = 600;
 
@@ -30,7 +30,7 @@ struct Line<'a> {
     conflicts: u64,
     faults: u64,
     events: u64,
-    /// Kinds of faults times phases of a client in which they met it, and how many there are.
+    /// The number of pairs of a kind of fault and the phase of a client in which it occurred.
     pairs: usize,
     pairs_of: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ struct Line<'a> {
 }
 
 pub(crate) async fn run(args: SimulateArgs) -> Result<(), Failure> {
-    // The simulation never waits for anything: it would keep an async thread for itself.
+    // The simulation never waits, so it would block an async thread.
     let job = move || simulate(&args);
     tokio::task::spawn_blocking(job).await.map_err(|e| Failure::failed(e.to_string()))?
 }
@@ -113,7 +113,7 @@ fn replay(args: &SimulateArgs, builder: &Builder, file: &Path) -> Result<(), Fai
     tell_outcome(args, &report, began.elapsed())
 }
 
-/// Tells what was found: a line for programs, a diagram for people.
+/// Reports the findings: a line for programs, a diagram for people.
 fn tell_outcome(args: &SimulateArgs, report: &Report, took: Duration) -> Result<(), Failure> {
     let Tally { runs, writes, conflicts, faults, events, .. } = report.tally;
     let kinds = args.faults.kinds();

@@ -1,4 +1,4 @@
-//! `status`: how far a replica is.
+//! `status`: the state of a replica.
 
 use serde::Serialize;
 use twotide::backend::model::{Digest, Epoch, ReplicaId, Scope, Seq};
@@ -24,7 +24,7 @@ struct ShownScope {
     position: Seq,
     documents: u64,
     digest: Digest,
-    /// What failed last, if nothing was good since.
+    /// The last failure, unless an attempt succeeded since.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ShownFailure>,
 }
@@ -35,7 +35,7 @@ struct ShownFailure {
     message: String,
     at_ms: u64,
     retry_at_ms: Option<u64>,
-    /// How many attempts to sync failed since one was good.
+    /// How many attempts to sync failed since the last success.
     failures: u64,
 }
 
@@ -76,7 +76,7 @@ async fn show(replica: &Replica, only: Option<&Scope>) -> Result<(), Failure> {
     print(&shown)
 }
 
-/// Counts the documents, and fails if they are not those that the replica says it holds.
+/// Counts the documents, and fails if they differ from the stored sums.
 async fn check(replica: &Replica, only: Option<&Scope>) -> Result<(), Failure> {
     let checked = replica.storage().check().await?;
     let mut scopes = checked.iter().filter(|c| only.is_none_or(|o| *o == c.scope));

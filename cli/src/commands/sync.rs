@@ -1,4 +1,4 @@
-//! `sync`: a replica with a server.
+//! `sync`: syncs a replica with a server.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -84,7 +84,7 @@ async fn open(args: &SyncArgs) -> Result<Replica, Failure> {
         builder = builder.token_provider(provider);
     }
     builder.open().await.map_err(|e| match e.kind() {
-        // What is left to be wrong here are the address and the proxy.
+        // Here only the address and the proxy can still be invalid.
         ErrorKind::InvalidInput => Failure::argument(&e),
         _ => e.into(),
     })
@@ -96,7 +96,7 @@ fn trust(file: &Path) -> Result<Trust, Failure> {
     Ok(Trust::Custom(config))
 }
 
-/// What is set about HTTP alone.
+/// Sets the options that only concern HTTP.
 fn over_http(args: &SyncArgs, mut builder: ReplicaBuilder) -> Result<ReplicaBuilder, Failure> {
     let is_http = args.server.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("http"));
     if let Some(live_by) = args.live_by {
@@ -113,7 +113,7 @@ fn over_http(args: &SyncArgs, mut builder: ReplicaBuilder) -> Result<ReplicaBuil
         if !is_http {
             return Err(Failure::usage("--proxy is for servers at http:// and https://"));
         }
-        // There may be a password in it: it is not shown.
+        // It may contain a password: it is not shown.
         let proxy: ProxyBy = proxy.parse().map_err(|e| Failure::argument(&e).about("--proxy"))?;
         builder = builder.proxy(proxy);
     }
@@ -133,7 +133,7 @@ async fn once(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
     line.in_sync = result.is_ok();
     line.status = if result.is_ok() { "idle" } else { "error" };
     line.error = result.as_ref().err().map(|failure| failure.message().to_owned());
-    // What became of the sync matters more than whether anything reads it.
+    // The result of the sync matters more than whether its output is read.
     let printed = print(&line);
     result?;
     let OutboxCounts { quarantined, deferred, .. } = status.outbox;
@@ -145,8 +145,8 @@ async fn once(replica: &Replica, signals: &mut Signals) -> Result<(), Failure> {
     printed
 }
 
-/// Shows on a terminal how many positions are left, and prints the first failure at once: the
-/// attempts after it may take long.
+/// Shows on a terminal how many positions are left, and prints the first failure at once, because
+/// the attempts after it may take long.
 async fn show_progress(mut status: StatusWatch) {
     let mut bar = std::io::stderr().is_terminal().then(Bar::default);
     let mut is_told = false;
@@ -161,7 +161,7 @@ async fn show_progress(mut status: StatusWatch) {
     }
 }
 
-/// A bar for documents that are pulled; there is none before there is something to pull.
+/// A bar for pulled documents, which is drawn once there is something to pull.
 #[derive(Debug, Default)]
 pub(crate) struct Bar(Option<ProgressBar>);
 

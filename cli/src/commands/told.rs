@@ -1,4 +1,4 @@
-//! What a reader of `watch` has received, from which follows what a change is to that reader.
+//! The documents that a reader of `watch` has received, which determine the operation it is sent.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,30 +9,29 @@ use twotide::{Change, Replica};
 
 use crate::failure::Failure;
 
-/// The most documents that are remembered, each by 8 bytes of its hash.
+/// The most documents that are kept, each as 8 bytes of its hash.
 const MOST: usize = 100_000;
 
-/// What a reader has received of a document.
+/// Whether a document exists for the reader.
 #[derive(Clone, Copy, PartialEq)]
 enum Known {
     There,
     Gone,
-    /// It was written between the place where the reader begins and now: it may have been there
-    /// before.
+    /// It was written after the place where the reader begins: it may have existed before.
     Unclear,
 }
 
-/// What a reader knows of each document. The feed tells of a document that was written several
-/// times since the last look once, in its newest state: one that was deleted and made again is an
-/// update to a reader that was told of neither.
+/// The state of each document for the reader. The feed has a document that was written several
+/// times since the last read once, in its newest state: one that was deleted and created again is
+/// an update for a reader that received neither.
 pub(super) struct Told {
     documents: HashMap<u64, Known>,
-    /// Whether a document that is not among them is gone to the reader.
+    /// Whether a document that is not among them does not exist for the reader.
     is_complete: bool,
 }
 
 impl Told {
-    /// What a reader knows that has read the feed up to that place.
+    /// Returns the state for a reader that has read the feed up to that place.
     pub(super) async fn until(replica: &Replica, after: LocalSeq) -> Result<Self, Failure> {
         let mut told = Self { documents: HashMap::new(), is_complete: true };
         if after == LocalSeq(0) {
@@ -64,9 +63,8 @@ impl Told {
         Ok(told)
     }
 
-    /// What a change is to the reader, which is told of it; none if it is nothing: of a document
-    /// that was made and deleted since the last look, and that no server heard of, there is nothing
-    /// to tell.
+    /// Returns the operation that a change is for the reader, and records it; none for a document
+    /// that was created and deleted since the last read, and was never pushed.
     pub(super) fn operation(&mut self, change: &Change) -> Option<Operation> {
         let is_there = change.operation() != Operation::Delete;
         let before = self.note(change.key(), if is_there { Known::There } else { Known::Gone });
@@ -79,7 +77,7 @@ impl Told {
         }
     }
 
-    /// Notes what the reader knows from now on; what it knew before.
+    /// Records the new state for the reader, and returns the one before.
     fn note(&mut self, key: &DocumentKey, known: Known) -> Known {
         let mut hasher = DefaultHasher::new();
         (&key.scope, &key.collection, &key.id).hash(&mut hasher);

@@ -30,7 +30,7 @@ fn body_of(document: Option<Document<Body>>) -> Result<Option<Box<RawValue>>, Fa
 }
 
 fn show(change: &Change, operation: Operation) -> Result<(), Failure> {
-    // Of a document that was made and deleted before it was pushed nothing is left.
+    // Nothing is left of a document that was created and deleted before it was pushed.
     let stamp = change.revision().map(|revision| revision.stamp.millis());
     print(&Shown {
         local_seq: change.local_seq(),
@@ -68,7 +68,7 @@ async fn watch(replica: &Replica, args: &WatchArgs, signals: &mut Signals) -> Re
                 change.ok_or_else(|| Failure::failed("the replica was closed"))??
             }
         };
-        // One file holds all scopes of a replica; one is watched, with what is local-only.
+        // One file holds all scopes of a replica; one is watched, with the local-only documents.
         let scope = &change.key().scope;
         if scope != replica.scope() && !scope.is_local() {
             continue;

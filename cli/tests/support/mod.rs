@@ -1,8 +1,8 @@
-//! What the tests of the program share: processes, waits with an end, and looks at what is
+//! Support for the tests of the program: processes, bounded waits, and checks of behaviour that is
 //! observable from outside.
 //!
-//! Nothing here sleeps to make a test pass: every wait is for something that can be seen, and ends
-//! with a failure that shows what was seen last.
+//! Nothing here sleeps to make a test pass: every wait is for an observable condition, and ends
+//! with a failure that shows the last observed state.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is how a test ends")]
@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Nothing takes longer, unless it hangs: the machine may be slow and busy.
+/// The bound of every wait: the machine may be slow and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// How often something that cannot be waited for is looked at.
+/// How often a condition is polled.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks until there is something to see.
+/// Polls until the closure returns a value.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -39,12 +39,12 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Numbers that follow from a seed: good enough to choose when something breaks (SplitMix64).
+/// Pseudorandom numbers from a seed, to choose when something breaks (SplitMix64).
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// From the variable `TWOTIDE_TEST_SEED` if that is set, and says which it is: a failure can be
-    /// run again.
+    /// Begins with the variable `TWOTIDE_TEST_SEED` if that is set, and prints the seed, so that a
+    /// failure can be run again.
     pub(crate) fn new(test: &str, seed: u64) -> Self {
         let given = std::env::var("TWOTIDE_TEST_SEED").ok().and_then(|s| s.parse().ok());
         let seed = given.unwrap_or(seed);
@@ -59,7 +59,7 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below that one.
+    /// Returns a number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
@@ -77,13 +77,13 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// A path as an argument.
+    /// Returns a path as an argument.
     pub(crate) fn arg(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 }
 
-/// The program, with those arguments, and nothing of this machine's that could change what it does.
+/// Returns the program with those arguments, and without variables that could affect it.
 pub(crate) fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_twotide"));
     command.args(args).env_remove("TWOTIDE_TOKEN").env_remove("RUST_LOG");
@@ -99,7 +99,7 @@ pub(crate) struct Process {
     name: String,
     child: Child,
     lines: Receiver<String>,
-    /// Everything it has printed so far.
+    /// The output that was read so far.
     printed: String,
     errors: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
@@ -161,7 +161,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Its standard input, if that is a pipe.
+    /// Returns its standard input, if that is a pipe.
     #[track_caller]
     pub(crate) fn stdin(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().unwrap()
@@ -171,7 +171,7 @@ impl Process {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The next line that it prints; none when it has ended.
+    /// Returns the next line that it prints; none when it has ended.
     #[track_caller]
     pub(crate) fn line(&mut self) -> Option<Value> {
         match self.lines.recv_timeout(PATIENCE) {
@@ -189,7 +189,7 @@ impl Process {
         }
     }
 
-    /// The next line that is like that; the others are passed over.
+    /// Returns the next line for which the closure returns `true`; skips other lines.
     #[track_caller]
     pub(crate) fn line_where(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
@@ -204,7 +204,7 @@ impl Process {
         }
     }
 
-    /// Everything printed that was not looked at yet, without waiting for more.
+    /// Returns the lines that were not read yet, without waiting for more.
     pub(crate) fn lines_so_far(&mut self) -> Vec<Value> {
         let mut found = Vec::new();
         while let Ok(line) = self.lines.try_recv() {
@@ -219,25 +219,25 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// SIGKILL: nothing of the process runs any more when this returns.
+    /// Sends SIGKILL: the process has ended when this returns.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
         self.signal("-TERM");
     }
 
-    /// SIGSTOP: it does nothing until it goes on.
+    /// Sends SIGSTOP: the process stops until it is continued.
     #[cfg(unix)]
     pub(crate) fn pause(&self) {
         self.signal("-STOP");
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     #[cfg(unix)]
     pub(crate) fn go_on(&self) {
         self.signal("-CONT");
@@ -280,19 +280,19 @@ impl Ended {
         self
     }
 
-    /// It did what was asked.
+    /// Asserts that it succeeded.
     #[track_caller]
     pub(crate) fn ok(&self) -> &Self {
         self.code(0)
     }
 
-    /// It failed, and this is part of what it said.
+    /// Asserts that it failed, with these parts of its message.
     #[track_caller]
     pub(crate) fn fails(&self, says: &[&str]) -> &Self {
         self.code(1).says(says)
     }
 
-    /// It was asked the wrong way, and this is part of what it said.
+    /// Asserts that it ended for wrong usage, with these parts of its message.
     #[track_caller]
     pub(crate) fn misused(&self, says: &[&str]) -> &Self {
         self.code(2).says(says)
@@ -312,7 +312,7 @@ impl Ended {
         self
     }
 
-    /// The lines it printed.
+    /// Returns the lines it printed.
     #[track_caller]
     pub(crate) fn lines(&self) -> Vec<Value> {
         let parse = |l: &str| {
@@ -321,7 +321,7 @@ impl Ended {
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The one line it printed.
+    /// Returns the one line it printed.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         let mut lines = self.lines();
@@ -355,7 +355,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// On a port that is free.
+    /// Starts a server on a free port.
     #[track_caller]
     pub(crate) fn start(storage: &Path) -> Self {
         Self::start_at(storage, "127.0.0.1:0", &[])
@@ -375,7 +375,7 @@ impl Served {
         format!("ws://{}", self.address)
     }
 
-    /// What `GET /v1/scopes/default` says.
+    /// Returns the answer to `GET /v1/scopes/default`.
     #[track_caller]
     pub(crate) fn scope(&self) -> Value {
         let (code, scope) = http_get(self.address, "/v1/scopes/default", None);
@@ -384,7 +384,7 @@ impl Served {
     }
 }
 
-/// Asks over plain HTTP: the status, and the body as JSON.
+/// Sends a GET over plain HTTP, and returns the status, and the body as JSON.
 #[track_caller]
 pub(crate) fn http_get(address: SocketAddr, path: &str, token: Option<&str>) -> (u16, Value) {
     let mut socket = TcpStream::connect(address).unwrap();
@@ -409,7 +409,7 @@ impl Db {
         Self(folder.arg(name))
     }
 
-    /// Arguments with `--db` among them.
+    /// Returns the arguments with `--db` among them.
     fn args<'a>(&'a self, command: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
         let mut args = vec![command, "--db", &self.0];
         args.extend(rest);
@@ -435,7 +435,7 @@ impl Db {
         self.run("rm", &[collection, id]).ok();
     }
 
-    /// The body of a document; none if there is no such document.
+    /// Returns the body of a document; none if there is no such document.
     #[track_caller]
     pub(crate) fn body(&self, collection: &str, id: &str) -> Option<Value> {
         let ended = self.run("get", &[collection, id]);
@@ -446,7 +446,7 @@ impl Db {
         Some(ended.ok().json()["body"].clone())
     }
 
-    /// `sync --once`, which has to succeed: what it printed.
+    /// Runs `sync --once`, which must succeed, and returns its output.
     #[track_caller]
     pub(crate) fn sync(&self, server: &Served) -> Value {
         let ended = self.run("sync", &["--server", &server.url(), "--once"]);
@@ -455,7 +455,7 @@ impl Db {
         line
     }
 
-    /// `sync --live`.
+    /// Starts `sync --live`.
     pub(crate) fn live(&self, server: &Served, rest: &[&str]) -> Process {
         let url = server.url();
         let mut args = vec!["--server", &*url, "--live"];
@@ -468,11 +468,11 @@ impl Db {
         self.run("status", &["--json"]).ok().json()
     }
 
-    /// Position, documents and digest in the scope `default`, if the replica knows of that.
+    /// Returns position, documents and digest in the scope `default`, if the replica has it.
     #[track_caller]
     pub(crate) fn position(&self) -> Option<(u64, u64, String)> {
         let status = self.run("status", &["--json"]);
-        // While the file is made there is nothing to see.
+        // While the file is being created there is nothing to read.
         if status.status.code() != Some(0) {
             return None;
         }
@@ -487,7 +487,7 @@ impl Db {
         self.run("export", &[]).ok().stdout.clone()
     }
 
-    /// Waits until the replica is where the server is, with nothing of its own left.
+    /// Waits until the replica is at the server's head, with nothing left to push.
     #[track_caller]
     pub(crate) fn reaches(&self, server: &Served) -> Value {
         until(&format!("{} reaches the server", self.0), || {
@@ -503,14 +503,14 @@ impl Db {
     }
 }
 
-/// The most memory that a process has had so far, in KiB; none where that cannot be seen.
+/// Returns the peak memory of a process so far, in KiB; none where that cannot be read.
 pub(crate) fn most_memory(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// An argument from a path.
+/// Returns a path as an argument.
 pub(crate) fn arg(path: &impl AsRef<OsStr>) -> &str {
     path.as_ref().to_str().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Fills a server's file without a server: quicker than pushing.
+//! Fills a server's file without a server, which is faster than pushing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,23 +12,24 @@ use twotide::server::ops::AppendContext;
 use twotide::server::{Open, ServerStorage};
 use twotide::sqlite::{SqliteConfig, Synchronous, open_server};
 
-/// When the documents of a seed were written: long before anything that a test does.
+/// When the documents of a seed were written: long before any other write of a test.
 const THEN: Now = Now(1_700_000_000_000);
 
 /// Documents that are appended together: a chunk never ends within them.
 const APPEND: usize = 25;
 
-/// The id of a seeded document.
+/// Returns the id of a seeded document.
 pub(crate) fn id(n: usize) -> String {
     format!("d{n:06}")
 }
 
-/// The body of a seeded document.
+/// Returns the body of a seeded document.
 pub(crate) fn body(n: usize) -> String {
     format!(r#"{{"n":{n},"text":"{:x<100}"}}"#, "")
 }
 
-/// Makes a server's file with that many documents in the collection `docs` of the scope `default`.
+/// Creates a server's file with that many documents in the collection `docs` of the scope
+/// `default`.
 pub(crate) fn server(path: &Path, documents: usize) {
     let mut config = SqliteConfig::new(path);
     config.synchronous = Synchronous::Normal;

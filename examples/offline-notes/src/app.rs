@@ -1,4 +1,4 @@
-//! The app: it does what is typed, and tells what comes in meanwhile.
+//! The app: runs the typed commands, and prints changes that arrive meanwhile.
 
 use std::time::Duration;
 
@@ -10,21 +10,20 @@ use crate::command::{Command, HELP};
 use crate::notes::Notes;
 use crate::screen::{Screen, lines};
 
-/// How long the last edits may take to travel when the program ends. What does not make it travels
-/// the next time.
+/// How long the last edits may take to sync when the program ends. The others sync the next time.
 const LAST_EDITS: Duration = Duration::from_secs(5);
 const NO_SERVER: &str = "no server to sync with: start the app with --server URL";
 
-/// The app, from the first line to the last.
+/// The app.
 pub(crate) struct App {
     notes: Notes,
     screen: Screen,
-    /// Where to sync with, if anywhere.
+    /// The server to sync with, if there is one.
     server: Option<String>,
     is_online: bool,
-    /// What the user was told of the sync since the last command.
+    /// The message about the sync that was printed since the last command.
     told: String,
-    /// Conflicts that the user was told of.
+    /// The conflicts that were reported to the user.
     conflicts: u64,
 }
 
@@ -71,8 +70,8 @@ impl App {
         self.end().await
     }
 
-    /// Does what a line says; false if that is to quit. What cannot be done is told, and the app
-    /// goes on.
+    /// Runs the command of a line; returns false for the command to quit. An error is printed, and
+    /// the app continues.
     async fn obey(&mut self, line: &str) -> Outcome<bool> {
         if line.trim().is_empty() {
             self.screen.prompt()?;
@@ -94,7 +93,7 @@ impl App {
     }
 
     async fn execute(&mut self, command: Command) -> Result<String> {
-        // After a command a message may be shown again.
+        // After a command a message may be printed again.
         self.told.clear();
         Ok(match command {
             Command::Add(text) => self.notes.add(text).await?,
@@ -133,7 +132,7 @@ impl App {
         Ok(())
     }
 
-    /// The answer to `status`.
+    /// Returns the answer to `status`.
     async fn describe(&self) -> Result<String> {
         let outbox = self.notes.outbox().await?;
         let status = self.notes.replica.status().borrow().clone();
@@ -152,7 +151,7 @@ impl App {
         Ok(format!("{sync}\n{waiting} waiting, {conflicts} in conflict, {refused} refused"))
     }
 
-    /// Tells what the user should know of the sync, once.
+    /// Prints the state of the sync, once.
     async fn tell_status(&mut self) -> Outcome<()> {
         let status = self.notes.replica.status().borrow().clone();
         let outbox = self.notes.outbox().await?;
@@ -160,7 +159,7 @@ impl App {
             self.screen.say("! a note was changed here and elsewhere: ls shows which")?;
         }
         self.conflicts = outbox.deferred;
-        // The status may be from before the last edit, the outbox is not.
+        // The status may be older than the last edit, the outbox is not.
         let is_settled = outbox.pending + outbox.in_flight == 0;
         let line = match (status.activity, &status.error) {
             _ if !self.is_online => return Ok(()),
@@ -186,7 +185,7 @@ impl App {
         let activity = replica.status().borrow().activity;
         let is_reached = matches!(activity, Activity::Idle | Activity::Syncing);
         if self.is_online && is_reached {
-            // Whatever happens here is told by what is left.
+            // The result is visible in the outbox.
             let _ = timeout(LAST_EDITS, replica.wait_until_in_sync()).await;
         }
         let outbox = self.notes.outbox().await?;

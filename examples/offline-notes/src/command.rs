@@ -1,4 +1,4 @@
-//! The commands, as they are typed.
+//! The typed commands.
 
 pub(crate) const HELP: &str = "\
 add TEXT          a new note
@@ -12,7 +12,7 @@ status            what the sync is at
 offline, online   leaves the network, and comes back
 help, quit";
 
-/// What the user wants.
+/// A command of the user.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Add(String),
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Quit,
 }
 
-/// Whose text stands.
+/// The side whose text is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Mine,
@@ -36,10 +36,10 @@ pub(crate) enum Side {
 }
 
 impl Command {
-    /// Reads a line that is not empty.
+    /// Parses a line that is not empty.
     ///
     /// # Errors
-    /// What to type instead.
+    /// A message with the valid commands.
     pub(crate) fn parse(line: &str) -> Result<Self, String> {
         let (word, rest) = split(line);
         match word {
@@ -72,7 +72,7 @@ impl Command {
     }
 }
 
-/// The first word, and what follows it.
+/// Returns the first word, and the rest.
 fn split(line: &str) -> (&str, &str) {
     let line = line.trim();
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_answered_with_what_to_type() {
+    fn an_invalid_command_is_answered_with_the_valid_ones() {
         for (line, says) in [
             ("add", "type add TEXT"),
             ("edit one two", "type edit N TEXT"),

@@ -31,15 +31,15 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 /// Notes that work offline, and are live on every device when there is a network.
 #[derive(Debug, Parser)]
 struct Args {
-    /// The file that the notes are kept in; it is made if it is not there
+    /// The file of the notes; it is created if it does not exist
     #[arg(long, value_name = "FILE")]
     db: PathBuf,
     /// The server to sync with, such as ws://127.0.0.1:8787
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// Be the server too, for trying it out [default address: 127.0.0.1:8787]
+    /// Run the server, too, for trying the app out [default address: 127.0.0.1:8787]
     ///
-    /// It has no tokens, and so it serves this machine only. Its data is kept beside the notes.
+    /// It has no tokens, so it serves only this machine. Its data is kept beside the notes.
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -61,7 +61,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What went wrong and why: the text of an error, and of each of its causes.
+/// Returns the text of an error, and of each of its causes.
 fn with_causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
         .fold(error.to_string(), |said, cause| format!("{said}: {cause}"))

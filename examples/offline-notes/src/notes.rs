@@ -12,7 +12,7 @@ use twotide::prelude::*;
 use crate::command::Side;
 
 const NOTES: &str = "notes";
-/// How many notes are read at once.
+/// How many notes are read at a time.
 const PAGE: usize = 256;
 
 /// A note.
@@ -22,28 +22,27 @@ pub(crate) struct Note {
     pub(crate) done: bool,
 }
 
-/// What the user knows of a note.
+/// A note as the user was shown it.
 struct Numbered {
     id: String,
-    /// The text that was shown last: of a note that is gone there is no other.
+    /// The text that was shown last: a removed note has no other.
     text: String,
 }
 
-/// The notes, each known to the user by a number.
+/// The notes, which the user identifies by numbers.
 pub(crate) struct Notes {
     pub(crate) replica: Replica,
     collection: Collection<Note>,
-    /// By number, from 1. A note keeps its number while the program runs, whatever comes in
-    /// meanwhile.
+    /// By number, from 1. A note keeps its number while the program runs, whatever changes arrive.
     numbered: Vec<Numbered>,
 }
 
 impl Notes {
     pub(crate) async fn open(file: PathBuf, server: Option<&str>) -> Result<Self> {
-        // If both sides changed the text, the user decides. Ticking a note off meanwhile is no
-        // conflict, and a note that was edited meanwhile is not removed.
+        // If both sides changed the text, the user decides. A concurrent change of `done` is no
+        // conflict, and a note that was edited concurrently is not removed.
         let resolver = FieldMerge::new().field("/text", FieldRule::Defer)?;
-        // A user is waiting, so a server that is back must be noticed soon.
+        // A user is waiting, so a server that is back must be detected soon.
         let mut retry = RetryPolicy::default();
         retry.ceiling = Duration::from_secs(3);
         let mut builder = Replica::builder()
@@ -58,7 +57,7 @@ impl Notes {
         Ok(Self { replica, collection, numbered: Vec::new() })
     }
 
-    /// The number of a note; a new one gets the next.
+    /// Returns the number of a note; a new note gets the next number.
     fn number(&mut self, id: &str) -> usize {
         let known = self.numbered.iter().position(|known| known.id == id);
         let at = known.unwrap_or_else(|| {
@@ -68,7 +67,7 @@ impl Notes {
         at + 1
     }
 
-    /// The note of a number.
+    /// Returns the note with a number.
     async fn find(&self, number: usize) -> Result<Document<Note>> {
         let none = || Error::new(ErrorKind::NotFound, format!("there is no note {number}"));
         let known = number.checked_sub(1).and_then(|at| self.numbered.get(at)).ok_or_else(none)?;
@@ -80,7 +79,7 @@ impl Notes {
         self.show(&note).await
     }
 
-    /// Changes a note, and shows it.
+    /// Changes a note, and returns its line.
     pub(crate) async fn change(
         &mut self,
         number: usize,
@@ -93,14 +92,14 @@ impl Notes {
         self.show(&changed).await
     }
 
-    /// Removes a note, and tells what its text was.
+    /// Removes a note, and returns its text.
     pub(crate) async fn remove(&self, number: usize) -> Result<String> {
         let found = self.find(number).await?;
         self.collection.delete(found.id()).await?;
         Ok(found.into_value().text)
     }
 
-    /// Ends the conflict of a note, and shows what it is now.
+    /// Resolves the conflict of a note, and returns its line.
     pub(crate) async fn keep(&mut self, number: usize, side: Side) -> Result<String> {
         let (found, conflicts) = (self.find(number).await?, self.replica.conflicts());
         if conflicts.get(NOTES, found.id()).await?.is_none() {
@@ -115,7 +114,7 @@ impl Notes {
         self.show(&self.find(number).await?).await
     }
 
-    /// All notes, a line each, the oldest first.
+    /// Returns all notes, a line each, the oldest first.
     pub(crate) async fn list(&mut self) -> Result<Vec<String>> {
         let (mut lines, mut after) = (Vec::new(), None);
         loop {
@@ -130,7 +129,7 @@ impl Notes {
         }
     }
 
-    /// A note as a line: its number, whether it is synced, and what it says.
+    /// Returns a note as a line: its number, whether it is synced, and its text.
     async fn show(&mut self, note: &Document<Note>) -> Result<String> {
         let number = self.number(note.id());
         let (mark, why) = match self.replica.sync_state(NOTES, note.id()).await? {
@@ -147,7 +146,7 @@ impl Notes {
                 let reasons: Vec<_> = refused.into_iter().map(|r| r.rejection.reason).collect();
                 ("!", format!("  (refused: {})", reasons.join("; ")))
             }
-            // On its way, or about to be.
+            // Being pushed, or waiting to be.
             _ => ("…", String::new()),
         };
         let Note { text, done } = note.value();
@@ -156,7 +155,7 @@ impl Notes {
         Ok(format!("{number:>3} {mark} [{tick}] {text}{why}"))
     }
 
-    /// A change that came from elsewhere, as a line; none for what was done here.
+    /// Returns a remote change as a line; none for a local one.
     pub(crate) async fn tell(&mut self, change: &Change) -> Result<Option<String>> {
         if change.origin() == Origin::Local || change.key().collection.as_str() != NOTES {
             return Ok(None);
@@ -176,7 +175,7 @@ impl Notes {
         Ok(Some(format!("* {verb:<7} {line}")))
     }
 
-    /// What is not settled.
+    /// Returns the counts of unsettled notes.
     pub(crate) async fn outbox(&self) -> Result<OutboxCounts> {
         Ok(self.replica.state().await?.outbox(self.replica.scope()))
     }

@@ -1,4 +1,4 @@
-//! What is printed, and what is typed.
+//! Output and input.
 
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -7,10 +7,10 @@ use std::thread;
 use tokio::sync::mpsc;
 
 const PROMPT: &str = "> ";
-/// To the beginning of the line, and nothing is on it any more.
+/// Moves to the beginning of the line, and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Standard output. A person gets a prompt, a pipe gets lines only.
+/// Standard output. A terminal gets a prompt, a pipe only lines.
 #[derive(Debug)]
 pub(crate) struct Screen {
     is_interactive: bool,
@@ -31,7 +31,7 @@ impl Screen {
         out.flush()
     }
 
-    /// Asks for the next command where nothing was printed.
+    /// Prints the prompt where nothing was printed.
     pub(crate) fn prompt(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.is_interactive {
@@ -40,7 +40,7 @@ impl Screen {
         out.flush()
     }
 
-    /// Leaves the terminal as it was found.
+    /// Restores the terminal.
     pub(crate) fn end(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.is_interactive {
@@ -50,8 +50,8 @@ impl Screen {
     }
 }
 
-/// The lines of standard input, until it ends. They are read on a thread of their own, which may
-/// wait for a key when the program ends; a task of tokio would hold the program up.
+/// Returns the lines of standard input. They are read on a separate thread, which may wait for a
+/// key when the program ends; a task of tokio would keep the program from ending.
 pub(crate) fn lines() -> mpsc::Receiver<io::Result<String>> {
     let (send, lines) = mpsc::channel(16);
     thread::spawn(move || {

@@ -11,13 +11,13 @@ use twotide::{StorageUrl, net, routes};
 
 use crate::Outcome;
 
-/// How long the sessions of others may take to end.
+/// How long the sessions of other clients may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that listens.
 pub(crate) struct Serving {
     server: Server,
-    /// Where it is reached.
+    /// Its address.
     pub(crate) url: String,
 }
 

@@ -1,4 +1,4 @@
-//! The app as people run it: processes with pipes, on a server that is one of them.
+//! The app as a user runs it: processes with pipes, on a server in one of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Nothing takes longer, unless it hangs: the machine may be slow and busy.
+/// The bound of every wait: the machine may be slow and busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The running app.
@@ -19,7 +19,7 @@ struct App {
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
-    /// What it has printed so far, for the message of a test that fails.
+    /// The output so far, for the message of a failing test.
     printed: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl App {
         writeln!(self.input.as_ref().unwrap(), "{command}").unwrap();
     }
 
-    /// Reads on until a line contains that.
+    /// Reads up to a line that contains `part`.
     #[track_caller]
     fn sees(&mut self, part: &str) -> String {
         loop {
@@ -56,14 +56,14 @@ impl App {
         }
     }
 
-    /// Says that, and reads on until a line contains this.
+    /// Sends a command, and reads up to a line that contains `part`.
     #[track_caller]
     fn does(&mut self, command: &str, part: &str) -> String {
         self.says(command);
         self.sees(part)
     }
 
-    /// Ends the input, and waits for the end: everything that was printed since the last look.
+    /// Ends the input, waits for the end, and returns everything printed since the last read.
     #[track_caller]
     fn ends(mut self) -> Vec<String> {
         drop(self.input.take());
@@ -107,7 +107,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// An app that is connected.
+    /// Starts an app that is connected.
     #[track_caller]
     fn device(&self, name: &str) -> App {
         let mut app = App::start(&self.db(name), &["--server", &self.url]);
@@ -128,14 +128,14 @@ fn a_note_added_on_one_device_appears_on_the_other() {
     ben.sees("everything is synced");
     ann.does("rm 1", "removed 1: buy milk");
     assert_eq!(ben.sees("milk"), "* removed   1 buy milk");
-    // The app that serves is a device as well.
+    // The app with the server is a device as well.
     place.server.sees("removed   1");
     ann.does("ls", "no notes yet");
     assert_eq!(ben.ends(), [""; 0]);
 }
 
 #[test]
-fn edits_made_offline_travel_when_the_device_is_online_again() {
+fn edits_made_offline_sync_when_the_device_is_online_again() {
     let place = Place::new();
     let (mut ann, mut ben) = (place.device("ann.db"), place.device("ben.db"));
     ann.does("add buy milk", "everything is synced");
@@ -145,7 +145,7 @@ fn edits_made_offline_travel_when_the_device_is_online_again() {
     ben.does("add feed the cat", "  2 … [ ] feed the cat");
     ben.does("status", "offline, as you wished");
     ben.sees("2 waiting, 0 in conflict, 0 refused");
-    // What Ann does meanwhile does not reach Ben, and does not show what he did.
+    // Ann's edits do not reach Ben meanwhile, and Ben's do not reach her.
     ann.does("add call mum", "everything is synced");
     assert_eq!(ann.does("ls", "1 ✓"), "  1 ✓ [ ] buy milk");
     assert_eq!(ann.sees("2 ✓"), "  2 ✓ [ ] call mum");
@@ -157,7 +157,7 @@ fn edits_made_offline_travel_when_the_device_is_online_again() {
 }
 
 #[test]
-fn a_server_that_was_away_is_found_again_without_being_asked_for() {
+fn a_server_that_was_down_is_reconnected_automatically() {
     let mut place = Place::new();
     let (mut ann, mut ben) = (place.device("ann.db"), place.device("ben.db"));
     place.server.child.kill().unwrap();
@@ -173,7 +173,7 @@ fn a_server_that_was_away_is_found_again_without_being_asked_for() {
 }
 
 #[test]
-fn a_restart_keeps_notes_and_what_has_not_travelled() {
+fn a_restart_keeps_notes_and_unsynced_edits() {
     let place = Place::new();
     let db = place.db("ann.db");
     let mut alone = App::start(&db, &[]);
@@ -185,7 +185,7 @@ fn a_restart_keeps_notes_and_what_has_not_travelled() {
     again.does("done 1", "1 … [x] buy milk");
     again.says("quit");
     again.ends();
-    // Everything piped at once, as scripts do: the last edit still travels before the end.
+    // All commands at once, as in scripts: the last edit still syncs before the end.
     let mut ann = App::start(&db, &["--server", &place.url]);
     ann.says("add feed the cat");
     ann.ends();
@@ -195,7 +195,7 @@ fn a_restart_keeps_notes_and_what_has_not_travelled() {
 }
 
 #[test]
-fn two_texts_for_one_note_wait_for_the_user_and_the_rest_syncs_on() {
+fn two_texts_for_one_note_wait_for_the_user_and_other_notes_sync() {
     let place = Place::new();
     let (mut ann, mut ben) = (place.device("ann.db"), place.device("ben.db"));
     ann.does("add leave at 9", "everything is synced");
@@ -222,7 +222,7 @@ fn two_texts_for_one_note_wait_for_the_user_and_the_rest_syncs_on() {
 }
 
 #[test]
-fn what_is_typed_wrong_is_answered_and_the_app_goes_on() {
+fn an_invalid_command_is_answered_and_the_app_continues() {
     let place = Place::new();
     let mut app = App::start(&place.db("a.db"), &[]);
     app.does("dance", "there is no command \"dance\"");

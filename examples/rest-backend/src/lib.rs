@@ -1,4 +1,4 @@
-//! A REST service that has never heard of Twotide, and replicas that sync with it.
+//! A foreign REST service, and replicas that sync with it.
 //!
 //! [`service`] is an ordinary REST service. [`transport`] has the two closures, which are all that
 //! an app has to write. [`notes`] is the app's data type and its resolver.

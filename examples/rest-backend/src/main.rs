@@ -1,5 +1,5 @@
-//! Two replicas sync through a REST service that has never heard of Twotide: offline edits, a
-//! conflict, a deletion, a refused note, a restart. It exits with 1 if they end up different.
+//! Two replicas sync through a foreign REST service: offline edits, a conflict, a deletion, a
+//! refused note, a restart. It exits with 1 if they end up different.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What went wrong and why: the text of an error, and of each of its causes.
+/// Returns the text of an error, and of each of its causes.
 fn with_causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
         .fold(error.to_string(), |said, cause| format!("{said}: {cause}"))

@@ -1,4 +1,4 @@
-//! What the app keeps, and how two edits of one note are merged.
+//! The app's data, and the merge of two edits of one note.
 
 use serde::{Deserialize, Serialize};
 use twotide::DocumentState;
@@ -15,7 +15,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note from its parts.
+    /// Creates a note.
     #[must_use]
     pub fn new(title: &str, text: &str) -> Self {
         Self { title: title.to_owned(), text: text.to_owned() }

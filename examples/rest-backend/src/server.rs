@@ -1,4 +1,4 @@
-//! Serving the service on a socket, so that it can be stopped and come back.
+//! Serves the service on a socket, so that it can be stopped and restarted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A service that is being served. Dropping it does what a power failure would.
+/// A running service. Dropping it ends it like a power failure.
 #[derive(Debug)]
 pub struct Serving {
     address: SocketAddr,
@@ -18,7 +18,7 @@ impl Serving {
     /// Listens on a port of this machine; 0 for any that is free.
     ///
     /// # Errors
-    /// If the port cannot be had.
+    /// If the port cannot be used.
     pub async fn start(router: Router, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
@@ -26,13 +26,13 @@ impl Serving {
         Ok(Self { address, task })
     }
 
-    /// Its address as a URL.
+    /// Returns its address as a URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Its port.
+    /// Returns its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
@@ -41,7 +41,7 @@ impl Serving {
     /// Stops listening. Connections that are open end as soon as they are idle.
     pub async fn stop(mut self) {
         self.task.abort();
-        // It was told to end in the middle: that is no news.
+        // The task was cancelled, so its error means nothing.
         let _ = (&mut self.task).await;
     }
 }

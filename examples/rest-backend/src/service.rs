@@ -1,5 +1,4 @@
-//! A plain REST service that keeps notes. It knows nothing of replicas, scopes, positions or
-//! pushes.
+//! A plain REST service that stores notes. It has no replicas, scopes, positions or pushes.
 //!
 //! | Request | Answer |
 //! |---|---|
@@ -9,8 +8,9 @@
 //! | `DELETE /notes/{id}` | deletes it, likewise; 404 if there is none |
 //!
 //! Every change gets the next number of one counter, in the order in which changes become visible.
-//! That number is a note's entity tag, and what `since` speaks of. A time would not do: two notes
-//! can change in the same millisecond, and a page that ends between them would lose the second.
+//! That number is a note's entity tag, and the argument of `since`. A time would not be enough: two
+//! notes can change in the same millisecond, and a page that ends between them would lose the
+//! second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 /// The most notes in one page.
 const MOST: usize = 100;
 
-/// A note as the service shows it.
+/// A note as the service returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// Its id.
@@ -34,7 +34,7 @@ pub struct Row {
     pub title: String,
     /// Its text.
     pub text: String,
-    /// When it changed last, in Unix milliseconds.
+    /// When it was last changed, in Unix milliseconds.
     pub updated_at: u64,
     /// The number of that change.
     pub change: u64,
@@ -47,13 +47,13 @@ pub struct Row {
 pub struct Rows {
     /// The notes.
     pub notes: Vec<Row>,
-    /// What to ask with for those that follow.
+    /// The value of `since` for the next page.
     pub next: u64,
     /// Whether any follow now.
     pub more: bool,
 }
 
-/// What a client writes.
+/// The body of a write.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Write {
     /// The title.
@@ -78,7 +78,7 @@ struct Table {
 /// The service's clock: Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What the service keeps. It outlives the process that serves it, as a database would.
+/// The service's data. It outlives the process that serves it, like a database.
 #[derive(Clone)]
 pub struct Store {
     table: Arc<Mutex<Table>>,
@@ -92,13 +92,13 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// An empty one.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { table: Arc::default(), clock }
     }
 
-    /// The notes that were not deleted.
+    /// Returns the notes that were not deleted.
     #[must_use]
     pub fn notes(&self) -> Vec<Row> {
         self.with(|table| table.rows.values().filter(|r| !r.deleted).cloned().collect())
@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// The service's routes.
+/// Returns the service's routes.
 pub fn router(store: Store) -> Router {
     let one = get(read).put(write).delete(delete);
     Router::new().route("/notes", get(list)).route("/notes/{id}", one).with_state(store)
@@ -123,7 +123,7 @@ fn shown(status: StatusCode, row: Row) -> Response {
     (status, [(header::ETAG, tag(&row))], Json(row)).into_response()
 }
 
-/// Whether the request's conditions speak against a write.
+/// Returns whether the request's conditions refuse a write.
 fn refuses(headers: &HeaderMap, current: Option<&Row>) -> bool {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let live = current.filter(|r| !r.deleted);

@@ -16,10 +16,10 @@ use crate::service::{Row, Rows};
 /// The collection that the notes are in.
 pub const NOTES: &str = "notes";
 
-/// The transport to a notes service, `http://host:port`.
+/// Returns the transport to a notes service, `http://host:port`.
 ///
 /// # Errors
-/// `InvalidInput` for an address that is none, `Internal` if there can be no HTTP client.
+/// `InvalidInput` for an invalid address, `Internal` if the HTTP client cannot be created.
 pub fn notes_service(address: &str, poll: Duration) -> Result<FnTransport> {
     // The service of this example is on this machine, which no proxy can reach.
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
@@ -30,7 +30,7 @@ pub fn notes_service(address: &str, poll: Duration) -> Result<FnTransport> {
     };
     let service = Service { client, notes: Url::parse(&format!("{address}/notes")).map_err(bad)? };
     let sends = service.clone();
-    // The service is known by what it keeps, not by its address: that may change.
+    // The name identifies the service's data, not its address, which may change.
     FnTransport::builder("notes of the example")
         .fetch(move |request| service.clone().fetch(request))
         .send_each(move |change| sends.clone().send(change))
@@ -46,7 +46,7 @@ struct Service {
 
 impl Service {
     async fn fetch(self, request: FetchRequest) -> Result<Page> {
-        // The bookmark is the service's own: the number of the last change that was listed.
+        // The bookmark is the service's number of the last change that was listed.
         let since = request.bookmark.map_or_else(|| "0".to_owned(), |b| b.to_string());
         let query = [("since", since), ("limit", request.limit.to_string())];
         let response = ask(self.client.get(self.notes).query(&query)).await?;
@@ -64,8 +64,8 @@ impl Service {
             Some(body) => self.client.put(address).json(&body.to::<Note>()?),
             None => self.client.delete(address),
         };
-        // On the condition that the state is the one that the edit was made on, so that no other
-        // client's edit is lost.
+        // Only if the state is still the one that the edit was made on, so that no other client's
+        // edit is lost.
         let request = match change.base.as_ref().filter(|b| !b.deleted).and_then(|b| b.tag()) {
             Some(tag) => request.header(header::IF_MATCH, format!("\"{tag}\"")),
             None => request.header(header::IF_NONE_MATCH, "*"),
@@ -73,7 +73,7 @@ impl Service {
         let response = ask(request).await?;
         match response.status() {
             StatusCode::OK => Ok(Outcome::Stored(version(&json(response).await?))),
-            // It is gone already, as it should be.
+            // It is deleted already, as intended.
             StatusCode::NOT_FOUND if change.body.is_none() => Ok(Outcome::Deleted),
             StatusCode::PRECONDITION_FAILED => Ok(Outcome::Conflict(current(response).await?)),
             StatusCode::UNPROCESSABLE_ENTITY => {
@@ -89,8 +89,8 @@ fn version(row: &Row) -> Version {
     Version::new(row.updated_at, row.change)
 }
 
-/// A note of the service as the app keeps it. Reading it into the app's own type gives it the very
-/// bytes that the app writes.
+/// Returns a note of the service in the app's own type, which has exactly the bytes that the app
+/// writes.
 fn note(row: &Row) -> Note {
     Note { title: row.title.clone(), text: row.text.clone() }
 }
@@ -102,7 +102,7 @@ fn document(row: Row) -> Result<Document> {
     }
 }
 
-/// What the service holds instead of what the edit was made on.
+/// Returns the current state of the service, which differs from the base of the edit.
 async fn current(response: Response) -> Result<Held> {
     if response.content_length() == Some(0) {
         return Ok(Held::Deleted { version: None });
@@ -130,7 +130,7 @@ fn expect(response: Response, status: StatusCode) -> Result<Response> {
     if response.status() == status { Ok(response) } else { Err(unexpected(&response)) }
 }
 
-/// What can be tried again later, and what cannot.
+/// Returns the error for an unexpected status, with retry advice.
 fn unexpected(response: &Response) -> Error {
     let status = response.status();
     let kind = match status {

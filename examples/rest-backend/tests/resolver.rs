@@ -1,4 +1,4 @@
-//! The resolver of the example, by the suite for resolvers.
+//! Runs the suite for resolvers on the example's resolver.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

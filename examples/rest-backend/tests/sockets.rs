@@ -1,5 +1,5 @@
-//! Replicas in SQLite files and the REST service over real sockets: answers that get lost, restarts
-//! on both sides, and notes that all change in the same millisecond.
+//! Replicas in SQLite files and the REST service over real sockets: lost answers, restarts on both
+//! sides, and notes that all change in the same millisecond.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,10 +31,10 @@ use twotide::Limits;
 use twotide::RetryPolicy;
 use twotide::prelude::*;
 
-/// How many more answers to writes get lost.
+/// How many more answers to writes are lost.
 type Losses = Arc<AtomicUsize>;
 
-/// The service does what it was asked, and then the connection breaks.
+/// Handles the request, and then closes the connection without an answer.
 async fn lose(State(losses): State<Losses>, request: Request, next: Next) -> Response {
     let is_write = request.method() != Method::GET;
     let answer = next.run(request).await;
@@ -48,7 +48,7 @@ async fn lose(State(losses): State<Losses>, request: Request, next: Next) -> Res
     Response::new(Body::from_stream(futures_util::stream::iter([Err::<Vec<u8>, _>(broken)])))
 }
 
-/// A service whose clock stands still, and a folder for replicas.
+/// A service with a stopped clock, and a folder for replicas.
 struct Bench {
     folder: TempDir,
     store: Store,
@@ -124,7 +124,7 @@ async fn notes_of_one_millisecond_are_all_listed() {
     soon(ann.sync_now()).await.unwrap();
     soon(ben.sync_now()).await.unwrap();
     assert_eq!(notes(&ben).await.len(), 7);
-    // One that sorts before those that were listed changes in the same millisecond.
+    // A note that sorts before the listed ones changes in the same millisecond.
     anns.update("n0", &Note::new("two", "")).await.unwrap();
     soon(ann.sync_now()).await.unwrap();
     soon(ben.sync_now()).await.unwrap();
@@ -133,7 +133,7 @@ async fn notes_of_one_millisecond_are_all_listed() {
 }
 
 #[tokio::test]
-async fn answers_that_get_lost_make_no_second_note_and_no_conflict() {
+async fn lost_answers_create_no_second_note_and_no_conflict() {
     let bench = Bench::new().await;
     let (ann, ben) = (bench.open("ann").await, bench.open("ben").await);
     let anns = ann.collection::<Note>(NOTES).unwrap();
@@ -171,7 +171,7 @@ async fn restarts_of_both_sides_lose_nothing() {
     ben.start().await.unwrap();
     bench.lose_answers(1);
     bench.start().await;
-    // Ben comes back by himself; Ann begins anew.
+    // Ben reconnects by himself; Ann is restarted.
     soon(ben.wait_until_in_sync()).await.unwrap();
     let ann = bench.open("ann").await;
     soon(ann.sync_now()).await.unwrap();

@@ -1,12 +1,11 @@
-//! What redb's errors mean to the framework.
+//! Converts redb's errors.
 
 use std::io::ErrorKind as IoErrorKind;
 use std::path::Path;
 
 use sync_core::error::{Error, ErrorKind, Retry};
 
-/// Turns an error of redb into ours: what went wrong, whether to retry, during what, on which file,
-/// and why.
+/// Converts an error of redb: its kind, the retry advice, the operation, the file, and the cause.
 pub(crate) fn convert(operation: &'static str, path: &Path, error: redb::Error) -> Error {
     let ours = match &error {
         redb::Error::DatabaseAlreadyOpen => Error::new(
@@ -20,8 +19,7 @@ pub(crate) fn convert(operation: &'static str, path: &Path, error: redb::Error) 
         redb::Error::UpgradeRequired(_) | redb::Error::TableTypeMismatch { .. } => {
             Error::new(ErrorKind::Incompatible, "the file is from another version or program")
         }
-        // After one failure redb refuses everything: a later try cannot help, opening the file anew
-        // can.
+        // After one failure redb refuses everything: a retry cannot help, reopening the file can.
         redb::Error::PreviousIo => {
             Error::new(ErrorKind::Storage, "redb stopped after a failure; open the file again")
                 .retrying(Retry::Never)

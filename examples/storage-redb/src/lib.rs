@@ -1,7 +1,6 @@
 //! redb as the storage of a replica or of a server: a backend that uses only the public API.
 //!
-//! It is the example of the guide `docs/writing-a-backend.md`, which gives the reason for each
-//! piece.
+//! It is the example of the guide `docs/writing-a-backend.md`, which explains each part.
 //!
 //! ```text
 //!   open_replica ──► KvStorage<RedbKv>, a Storage ────────────────┐   threads, group commit, snapshots
@@ -57,7 +56,7 @@ pub fn open_replica(path: &Path, fresh: ReplicaId) -> Result<RedbStorage> {
     kv::open_replica(Arc::new(RedbKv::open(path)?), fresh, KvOptions::default())
 }
 
-/// Opens a server's file and starts its threads; one that is missing is made. Blocks.
+/// Opens a server's file and starts its threads; one that is missing is created. Blocks.
 ///
 /// # Errors
 /// As [`RedbKv::open`]; also `Incompatible` for a file that is not a server's.

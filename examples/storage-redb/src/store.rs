@@ -11,8 +11,8 @@ use sync_core::error::Result;
 
 use crate::error::convert;
 
-/// Where everything is. redb orders keys of this type by their bytes. An app may keep tables of its
-/// own beside it.
+/// The table with all data. redb orders keys of this type by their bytes. An app may have other
+/// tables in the file.
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("twotide");
 
 /// A file of redb.
@@ -23,11 +23,11 @@ pub struct RedbKv {
 }
 
 impl RedbKv {
-    /// Opens a file; one that is missing is made, its folder must be there. Blocks.
+    /// Opens a file; one that is missing is created, its folder must exist. Blocks.
     ///
     /// # Errors
-    /// `Busy` if it is open already, here or in another process. `Incompatible` if it is no file of
-    /// redb's, or is damaged. `Storage` if it cannot be read or written.
+    /// `Busy` if it is open already, here or in another process. `Incompatible` if it is not a file
+    /// of redb, or is damaged. `Storage` if it cannot be read or written.
     pub fn open(path: &Path) -> Result<Self> {
         let open = || {
             let database = Database::create(path)?;
@@ -41,7 +41,7 @@ impl RedbKv {
         Ok(Self { database, path: path.to_owned() })
     }
 
-    /// The table as it was after the newest commit.
+    /// Returns the table as it was after the newest commit.
     fn table(&self) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>, redb::Error> {
         Ok(self.database.begin_read()?.open_table(TABLE)?)
     }
@@ -80,7 +80,7 @@ impl OrderedKv for RedbKv {
         let table = self.table().map_err(&failed)?;
         for entry in table.range(start..end).map_err(|e| failed(e.into()))? {
             let (key, value) = entry.map_err(|e| failed(e.into()))?;
-            // What the visitor fails with is passed on as it is.
+            // The visitor's error is returned unchanged.
             if visit(key.value(), value.value())? == ControlFlow::Break(()) {
                 break;
             }
@@ -88,8 +88,8 @@ impl OrderedKv for RedbKv {
         Ok(())
     }
 
-    /// Both durabilities are one to redb: what it does not sync, a crash of the process loses as
-    /// well.
+    /// Commits with one durability for both: redb loses unsynced commits also in a crash of the
+    /// process.
     fn commit(&self, batch: Batch, _: Durability) -> Result<()> {
         self.write(batch).map_err(self.failed("write"))
     }

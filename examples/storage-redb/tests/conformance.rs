@@ -1,4 +1,4 @@
-//! The suites, on redb.
+//! The conformance suites, on redb.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use testkit::conformance::server::ServerStorageHarness;
 use testkit::conformance::storage::StorageHarness;
 use testkit::conformance::{Capabilities, Place};
 
-/// A file in a folder of its own. A crash goes on with a copy of it.
+/// A file in a temporary folder. After a crash the test continues with a copy of it.
 #[derive(Debug)]
 struct Files {
     folder: TempDir,

@@ -1,4 +1,4 @@
-//! Which files are opened, which are refused, and what is there after closing.
+//! Which files are opened, which are refused, and the data after closing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
@@ -48,7 +48,7 @@ async fn a_server_remembers_its_scopes_and_is_no_replica() {
 }
 
 #[test]
-fn what_is_not_redbs_is_refused_and_left_as_it_is() {
+fn a_foreign_file_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("letter.txt");
     for text in ["Dear Ada".to_owned(), "x".repeat(100_000)] {

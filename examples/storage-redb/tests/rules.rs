@@ -1,4 +1,4 @@
-//! Every rule of taking in, pushing, settling and resetting, on redb.
+//! Every rule of applying, pushing, settling and resetting, on redb.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 use storage_redb::RedbKv;
 use testkit::cores::{Cores, KvCores};
 
-/// Makes cores over files in a folder of its own.
+/// Returns cores over files in a temporary folder.
 fn cores() -> impl Cores {
     let folder = tempfile::tempdir().unwrap();
     KvCores::new(move |n| RedbKv::open(&folder.path().join(format!("{n}.redb"))))

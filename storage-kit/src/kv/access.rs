@@ -13,9 +13,9 @@ use super::{Batch, Key, OrderedKv, Visit};
 use crate::{CommitVersion, Durability, Snapshot, Transactional};
 use sync_core::error::Result;
 
-/// Reads that the typed rows are made of.
+/// The reads that typed rows are built on.
 pub trait KvReads {
-    /// The value of a key.
+    /// Returns the value of a key.
     ///
     /// # Errors
     /// `Storage`.
@@ -24,23 +24,23 @@ pub trait KvReads {
     /// Visits `start <= key < end` in order.
     ///
     /// # Errors
-    /// `Storage`, or what the visitor failed with.
+    /// `Storage`, or the error of the visitor.
     fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()>;
 }
 
-/// Keeps commits and snapshots apart: a snapshot sees no commit that happens while it is open.
+/// Separates commits and snapshots: a snapshot observes no commit that happens while it is open.
 #[derive(Debug, Default)]
 struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
-    /// Commits that were tried: of one that failed it may not be known whether it happened.
+    /// Attempted commits: after a failure it may be unknown whether the commit happened.
     commits: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct GateState {
     readers: usize,
-    /// A commit waits: snapshots that begin now let it pass first.
+    /// Whether a commit waits: snapshots that begin now wait for it.
     committing: bool,
 }
 
@@ -70,8 +70,8 @@ impl Gate {
     }
 }
 
-/// Ends a commit, also one that panics: the writer's thread dies of it, and readers must not wait
-/// for a dead one.
+/// Ends a commit, also one that panics: the panic ends the writer's thread, and readers must not
+/// wait for it.
 struct Over<'a> {
     state: MutexGuard<'a, GateState>,
     gate: &'a Gate,
@@ -118,7 +118,7 @@ impl<K: OrderedKv> Snapshot for KvReader<K> {
         }
     }
 
-    /// There is one writer, so no other process commits.
+    /// Returns the version of commits: there is one writer, so no other process commits.
     fn probe(&self) -> Result<Option<Box<dyn CommitVersion>>> {
         Ok(Some(Box::new(Commits(Arc::clone(&self.gate)))))
     }
@@ -169,13 +169,13 @@ impl<K> fmt::Debug for KvWriter<K> {
 }
 
 impl<K: OrderedKv> KvWriter<K> {
-    /// A writer that shares its store with no reader: for callers that run the core inline.
+    /// Creates a writer that shares its store with no reader: for callers that run the core inline.
     #[must_use]
     pub fn new(kv: Arc<K>) -> Self {
         Self::gated(kv, Arc::default())
     }
 
-    /// The store, as it was after the last commit.
+    /// Returns the store, as it was after the last commit.
     #[must_use]
     pub fn store(&self) -> &Arc<K> {
         &self.kv
@@ -186,7 +186,7 @@ impl<K: OrderedKv> KvWriter<K> {
         Self { kv, gate, durability, overlay: Overlay::default(), written: None }
     }
 
-    /// The store is empty: keys that were never written here are not looked up in it.
+    /// Declares the store empty: keys that were never written here are not looked up in it.
     pub(super) fn begins_empty(&mut self) {
         self.written = Some(Written::default());
     }
@@ -223,7 +223,7 @@ impl<K: OrderedKv> Transactional for KvWriter<K> {
         if batch.is_empty() {
             return Ok(false);
         }
-        // Before the store has them: if it fails, they may be there.
+        // Before the store writes them: if it fails, they may be stored.
         if self.written.as_mut().is_some_and(|written| !written.add(&batch)) {
             self.written = None;
         }
@@ -293,7 +293,7 @@ mod tests {
     use crate::kv::MemoryKv;
     use sync_core::error::{Error, ErrorKind};
 
-    /// A writer that fails each commit after it was written.
+    /// A store that fails each commit after it was written.
     #[derive(Debug, Default)]
     struct Doubtful(MemoryKv);
 
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_counts_also_if_nobody_knows_whether_it_happened() {
+    fn a_failed_commit_counts_because_it_may_have_happened() {
         let (mut writer, readers) = pair(Arc::<Doubtful>::default(), 1);
         let mut probe = readers[0].probe().unwrap().unwrap();
         let before = probe.version();

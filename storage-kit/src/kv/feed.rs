@@ -1,5 +1,5 @@
 //! The places of a replica's documents in its feed, stored in runs, so that a document needs no
-//! entry for its own.
+//! separate entry.
 //!
 //! | Key | Value |
 //! |---|---|
@@ -23,17 +23,17 @@ use sync_core::model::{Collection, DocumentId, DocumentKey, LocalSeq, Scope};
 
 const FEED: u8 = b'f';
 
-/// Places of a run. More would make a document that is written again rewrite more names, fewer cost
-/// more entries.
+/// Places of a run. With more, a document that is written again rewrites more names; with fewer,
+/// there are more entries.
 const RUN: u64 = 32;
 
-/// Set beside a member's place if its scope and its collection follow.
+/// Set in the byte of a member's place if its scope and its collection follow.
 const NAMED: u8 = 0x80;
 
-/// In version 1 of the layout a place was an entry: `c` place, with the document's key.
+/// In version 1 of the layout each place was an entry: `c` place, with the document's key.
 const PLACE: u8 = b'c';
 
-/// Places of version 1 that are gathered in one commit.
+/// Places of version 1 that are migrated in one commit.
 const GATHERED: usize = 4096;
 
 fn run_key(place: LocalSeq) -> Key {
@@ -110,7 +110,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// A run that is being put together.
+/// A run that is being built.
 #[derive(Default)]
 struct Run {
     bytes: Vec<u8>,
@@ -130,7 +130,7 @@ impl Run {
         Ok(Self { bytes, names: members.names })
     }
 
-    /// Adds a member, whose names are in parts that follow on each other.
+    /// Adds a member. Its names are given in consecutive parts.
     fn push(&mut self, within: u8, names: &[&[u8]], id: &[u8]) {
         let last = self.bytes.get(self.names.clone()).unwrap_or_default();
         let left = names.iter().try_fold(last, |left, part| left.strip_prefix(*part));
@@ -152,7 +152,7 @@ impl Run {
     }
 }
 
-/// Puts documents at places that are free, which follow on each other.
+/// Puts documents at consecutive free places.
 ///
 /// # Errors
 /// As the store.
@@ -195,7 +195,7 @@ pub(super) fn remove<K: OrderedKv>(kv: &mut KvWriter<K>, place: LocalSeq) -> Res
     Ok(())
 }
 
-/// The documents at places above one, in order, at most `limit`.
+/// Returns the documents at places above `place`, in order, at most `limit`.
 ///
 /// # Errors
 /// As the store; `Incompatible` if the stored run cannot be read.

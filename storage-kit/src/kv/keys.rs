@@ -24,8 +24,7 @@ const INLINE: usize = 56;
 
 /// A key of an [`OrderedKv`]: bytes, ordered as such.
 ///
-/// Short keys are stored inline and not in a buffer of their own, which makes comparing them
-/// cheaper.
+/// Short keys are stored inline and not in a separate buffer, which makes comparing them cheaper.
 ///
 /// ```
 /// use storage_kit::kv::Key;
@@ -45,7 +44,7 @@ impl Deref for Key {
     }
 }
 
-/// A key is looked up by its bytes: it is compared and hashed as they are.
+/// A key is looked up by its bytes: they are compared and hashed.
 impl Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
         self
@@ -86,13 +85,13 @@ impl Key {
         self
     }
 
-    /// The first key after this one.
+    /// Returns the first key after this one.
     pub(super) fn just_after(mut self) -> Self {
         self.0.push(0);
         self
     }
 
-    /// The end of the range of all keys that begin with this one.
+    /// Returns the end of the range of all keys that begin with this one.
     pub(super) fn end(mut self) -> Self {
         while let Some(last) = self.0.last_mut() {
             if *last < u8::MAX {
@@ -109,7 +108,7 @@ pub(super) fn damaged(what: &str) -> Error {
     Error::new(ErrorKind::Incompatible, format!("the store is damaged: {what}"))
 }
 
-/// The names at the end of a key.
+/// Returns the names at the end of a key.
 pub(super) fn names<const N: usize>(key: &[u8]) -> Result<[&str; N]> {
     let mut names = [""; N];
     let mut parts = key.split(|b| *b == 0);
@@ -120,7 +119,7 @@ pub(super) fn names<const N: usize>(key: &[u8]) -> Result<[&str; N]> {
     Ok(names)
 }
 
-/// The collection and the id at the end of a key.
+/// Returns the collection and the id at the end of a key.
 pub(super) fn document(key: &[u8]) -> Result<(Collection, DocumentId)> {
     let [collection, id] = names(key)?;
     let read = || Ok((Collection::new(collection)?, DocumentId::new(id)?));

@@ -1,4 +1,4 @@
-//! The store that lives in memory: for tests, simulations and data that need not stay.
+//! The store in memory: for tests, simulations and data that need not be kept.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -17,7 +17,7 @@ pub struct MemoryKv {
 }
 
 impl MemoryKv {
-    /// A copy of everything as it is now: a backup, for tests that restore one.
+    /// Returns a copy of the current state: a backup, for tests that restore one.
     #[must_use]
     pub fn copy(&self) -> Self {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner).clone();

@@ -44,64 +44,64 @@ pub use replica::ReplicaKv;
 #[cfg(feature = "server")]
 pub use server::ServerKv;
 
-/// The callback of [`OrderedKv::range`], which gets key and value of each entry, and returns
+/// The callback of [`OrderedKv::range`], which receives key and value of each entry, and returns
 /// whether to continue.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>> + 'a;
 
-/// An ordered key-value store, of which [`open_replica`] and [`open_server`] make a storage.
+/// An ordered key-value store, from which [`open_replica`] and [`open_server`] make a storage.
 ///
 /// # What a store may rely on
 ///
-/// - Calls block, and come from threads of the storage's own: never from an async task.
-/// - There is one writer. Commits come one at a time, in the order in which they are to take
-///   effect.
-/// - No read runs during a commit, and no commit comes between the reads of one snapshot. The layer
-///   above ensures it, so a store needs no snapshots of its own. Reads run concurrently, as many as
+/// - Calls block, and come from threads of the storage: never from an async task.
+/// - There is one writer. Commits are called one at a time, in the order in which they take effect.
+/// - No read runs during a commit, and no commit happens between the reads of one snapshot. The
+///   layer above ensures it, so a store needs no snapshots. Reads run concurrently, as many as
 ///   there are [readers](KvOptions::readers).
 /// - Keys have 1 to 800 bytes. Values are empty up to some MiB: the largest holds a document with
 ///   all its metadata.
-/// - The visitor of a range makes no call of the store.
-/// - When the storage is closed, or its last handle is dropped, its threads drop the store. It
-///   releases its files and locks then: [`close`](sync_core::storage::Storage::close) returns after
-///   it.
+/// - The visitor of a range does not call the store.
+/// - When the storage is closed, or its last handle is dropped, its threads drop the store, which
+///   then releases its files and locks. [`close`](sync_core::storage::Storage::close) returns after
+///   that.
 ///
-/// # What a store must keep to
+/// # What a store must guarantee
 ///
-/// - Keys are ordered by their bytes, compared as unsigned numbers; a key that begins another one
-///   comes first.
+/// - Keys are ordered by their bytes, compared as unsigned numbers; a key that is a prefix of
+///   another one comes first.
 /// - No other process writes to it while it is open: a server caches the head of a log until it
 ///   commits.
 /// - A commit is whole or not at all: for every read after it, after a crash, and after a power
 ///   failure.
 /// - Errors carry [retry advice](sync_core::error::Error::retrying). A store that fail-stops
 ///   returns [`Never`](sync_core::error::Retry::Never) for every call after the failure.
-/// - A problem of the disk is an error and no panic. A panic in a read fails that one request; a
+/// - A problem of the disk is an error, not a panic. A panic in a read fails that one request; a
 ///   panic in a commit ends the writer's thread, and every write fails with `Closed` from then on.
 pub trait OrderedKv: Send + Sync + fmt::Debug + 'static {
-    /// The value that the newest commit which named the key gave it; none if there is no such
-    /// commit, or if it removed the key. An empty value is a value.
+    /// Returns the value of the newest commit that wrote the key; none if there is no such commit,
+    /// or if a later one removed the key. An empty value is a value.
     ///
     /// # Errors
     /// `Storage` if reading failed, `Incompatible` if what is stored is damaged.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 
     /// Visits the entries with `start <= key < end`, each once, in the order of the keys' bytes,
-    /// until the visitor breaks off or fails. There are none if `start` is not below `end`, and
-    /// that is no error. An empty `start` is before all.
+    /// until the visitor stops or fails. There are none if `start` is not below `end`, which is no
+    /// error. An empty `start` is before all keys.
     ///
-    /// What is visited need not be in memory at a time: a range may be as long as the data.
+    /// The entries need not be in memory at the same time: a range may be as long as the data.
     ///
     /// # Errors
-    /// `Storage` if reading failed, `Incompatible` if what is stored is damaged, or what the
-    /// visitor failed with, as it is.
+    /// `Storage` if reading failed, `Incompatible` if the stored data is damaged, or the unchanged
+    /// error of the visitor.
     fn range(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<()>;
 
-    /// Writes and removes all of the batch or nothing. When it returns, the batch keeps what
-    /// `durability` promises, with everything that was committed before it, and every read sees it.
+    /// Writes and removes all of the batch or nothing. When it returns, the batch and everything
+    /// that was committed before have the durability of `durability`, and every read observes the
+    /// batch.
     ///
-    /// [`Durability::Process`] is more than memory: it must survive that the process is killed, so
-    /// the batch must have been passed to the operating system. A store with only one way to write
-    /// uses it for both.
+    /// [`Durability::Process`] is more than memory: it must survive a killed process, so the batch
+    /// must have been passed to the operating system. A store with only one way to write uses it
+    /// for both.
     ///
     /// The batch is in the order of its keys, and contains a key once. Removing a key that does not
     /// exist is no error. An empty batch is not committed.
@@ -147,7 +147,7 @@ pub struct KvOptions {
 }
 
 impl Default for KvOptions {
-    /// The default limits, and one reader.
+    /// Returns the default limits, and one reader.
     fn default() -> Self {
         Self { limits: WriteLimits::default(), threads: ThreadOptions::default(), readers: 1 }
     }

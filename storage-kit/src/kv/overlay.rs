@@ -1,4 +1,4 @@
-//! What one transaction has written and the store does not have yet.
+//! The writes of one transaction that the store does not have yet.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,15 +9,15 @@ use super::{Batch, Key};
 
 type Value = Option<Bytes>;
 
-/// The writes of a transaction, by key; a value of none removes what is stored.
+/// The writes of a transaction, by key; `None` removes what is stored.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    /// Written first and in one go, in order: most of what a catch-up writes needs no tree.
+    /// Written first and at once, in order: most writes of a catch-up need no tree.
     bulk: Batch,
     /// Later writes, which take precedence over those in bulk.
     tree: BTreeMap<Key, Value>,
     /// The values in the tree before each write since the last mark; none if nothing at all was
-    /// written then, as in most transactions, which are one job.
+    /// written at the mark, as in most transactions, which are one job.
     undo: Option<Vec<(Key, Option<Value>)>>,
 }
 
@@ -97,14 +97,14 @@ impl Overlay {
         *self = Self::default();
     }
 
-    /// Everything that was written, in order; then nothing is.
+    /// Returns all writes, in order, and leaves none.
     pub(super) fn take(&mut self) -> Batch {
         let Self { mut bulk, tree, .. } = std::mem::take(self);
         let is_later =
             bulk.last().is_some_and(|(last, _)| tree.keys().next().is_some_and(|k| k <= last));
         bulk.extend(tree);
         if is_later {
-            // Two parts in order, of which the second counts.
+            // Two sorted parts, of which the second takes precedence.
             bulk.sort_by(|(one, _), (other, _)| one.cmp(other));
             bulk.dedup_by(|later, earlier| {
                 let is_same = later.0 == earlier.0;
@@ -153,7 +153,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_sorted_map_that_goes_back_to_its_last_mark(
+        fn it_is_a_sorted_map_that_can_be_undone_to_its_last_mark(
             first in prop::collection::btree_set(0..12_u8, 0..8),
             steps in prop::collection::vec(any_step(), 0..30),
             bounds in (0..12_u8, 0..12_u8),

@@ -32,8 +32,8 @@ fn document_key(table: u8, key: &DocumentKey) -> Key {
     Key::table(table).name(scope).name(collection).name(id)
 }
 
-/// A record in as many bytes as it takes: those of a buffer with room to spare would take it along,
-/// and one more allocation.
+/// Returns a record in exactly as many bytes as it needs: the spare capacity of a buffer would be
+/// kept with it, and cost another allocation.
 fn encoded(record: &Record, buffer: &mut Vec<u8>) -> Bytes {
     buffer.clear();
     record.encode(buffer);
@@ -60,7 +60,7 @@ fn in_order(mut keys: Vec<Key>) -> impl Iterator<Item = (Key, usize)> {
     places.into_iter().map(move |(_, at)| (std::mem::take(&mut keys[at]), at))
 }
 
-/// The place of a document in the feed, if it has one.
+/// Returns the place of a document in the feed, if it has one.
 fn place(record: &Record) -> Option<LocalSeq> {
     Some(record.changed).filter(|place| *place > LocalSeq(0))
 }
@@ -71,7 +71,7 @@ fn outbox_key(key: &DocumentKey, transaction: LocalSeq) -> Key {
 }
 
 impl<T: KvReads> ReplicaKv<T> {
-    /// The documents that an index names, each with its record.
+    /// Returns the documents that an index names, each with its record.
     fn indexed(
         &self,
         start: &[u8],
@@ -89,7 +89,7 @@ impl<T: KvReads> ReplicaKv<T> {
         self.existing(keys)
     }
 
-    /// Those of the documents that there are, each with its record.
+    /// Returns those of the documents that exist, each with its record.
     fn existing(&self, keys: Vec<DocumentKey>) -> Result<Vec<(DocumentKey, Record)>> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
@@ -219,7 +219,7 @@ impl<T: KvReads> ReplicaReads for ReplicaKv<T> {
 }
 
 impl<K: OrderedKv> ReplicaKv<KvWriter<K>> {
-    /// Moves an index entry from where the old record had it to where the new one has it.
+    /// Moves an index entry from the key of the old record to that of the new one.
     fn reindex(&mut self, old: Option<Key>, new: Option<Key>) {
         if old == new {
             return;
@@ -232,7 +232,7 @@ impl<K: OrderedKv> ReplicaKv<KvWriter<K>> {
         }
     }
 
-    /// Moves what leads to an unsettled document.
+    /// Moves the index entries of an unsettled document.
     fn reindex_unsettled(&mut self, key: &DocumentKey, old: Option<&Record>, new: Option<&Record>) {
         let outbox = |r: &Record| r.pushable().map(|t| outbox_key(key, t));
         self.reindex(old.and_then(outbox), new.and_then(outbox));
@@ -376,7 +376,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_are_put_in_order_and_equal_ones_stay_in_theirs(
+        fn keys_are_sorted_stably(
             start in "[ab]{0,3}",
             rest in prop::collection::vec("[ab\\x00]{0,12}", 0..20),
         ) {

@@ -1,4 +1,4 @@
-//! What has been written to a store that was empty when it was opened.
+//! The keys that were written to a store that was empty when it was opened.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -7,19 +7,19 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Batch;
 
-/// The most keys that are kept: with nine bytes for each place, of which an eighth is free, in 2.4
-/// MB.
+/// The most keys that are kept. At nine bytes for each slot, of which an eighth is free, they take
+/// 2.4 MB.
 const MOST: usize = (1 << 18) / 8 * 7;
 
 /// The hashes of all keys that were ever written to a store: a key whose hash is not among them
-/// does not exist. Two keys with one hash do no harm, because a key that may exist is looked up.
+/// does not exist. Hash collisions do no harm, because a key that may exist is looked up.
 ///
-/// A first catch-up looks up every document, and each time it does not exist.
+/// A first catch-up looks up every document, and none of them exists.
 #[derive(Debug, Default)]
 pub(super) struct Written(HashSet<u64, BuildHasherDefault<AsItIs>>);
 
 impl Written {
-    /// Remembers the keys that a batch puts; `false` if they would be too many.
+    /// Adds the keys that a batch puts; `false` if they would be too many.
     pub(super) fn add(&mut self, batch: &Batch) -> bool {
         let puts = batch.iter().filter(|(_, value)| value.is_some());
         self.0.extend(puts.map(|(key, _)| xxh3_64(key)));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_may_be_there_and_what_was_not_is_not() {
+    fn written_keys_may_exist_and_others_do_not() {
         let mut written = Written::default();
         assert!(written.add(&batch(0..100, Some(Bytes::new()))));
         assert!(written.add(&batch(50..200, None)));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_given_up_before_it_grows_large() {
+    fn it_refuses_more_keys_than_its_bound() {
         let mut written = Written::default();
         assert!(written.add(&batch(0..MOST, Some(Bytes::new()))));
         assert!(written.0.capacity() <= MOST, "{}", written.0.capacity());

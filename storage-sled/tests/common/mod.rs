@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Support for the tests.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::ops::ControlFlow;
@@ -15,14 +15,14 @@ use tempfile::TempDir;
 pub(crate) const REPLICA: ReplicaId = ReplicaId([7; 16]);
 pub(crate) const NOW: Now = Now(1_800_000_000_000);
 
-/// A place that is removed at the end, and a folder in it that is not there yet.
+/// Returns a temporary folder, and a path in it that does not exist yet.
 pub(crate) fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sled");
     (folder, path)
 }
 
-/// Small, without a thread that tidies, and without waiting for the disk: most tests do not depend
+/// Returns small bounds, without background cleaning and without syncing: most tests do not depend
 /// on a power failure.
 pub(crate) fn config(path: &Path) -> SledConfig {
     let mut config = SledConfig::new(path);
@@ -37,7 +37,8 @@ pub(crate) fn key(id: &str) -> DocumentKey {
     DocumentKey::new(Scope::default(), collection, id)
 }
 
-/// A local transaction that puts documents into the collection `notes` of the default scope.
+/// Returns a local transaction that puts documents into the collection `notes` of the default
+/// scope.
 pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
     let write = |(id, body): &(&str, &str)| {
         LocalWrite::new(
@@ -49,7 +50,7 @@ pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
     LocalTransaction { scope: Scope::default(), writes: documents.iter().map(write).collect() }
 }
 
-/// Every entry of a store.
+/// Returns every entry of a store.
 pub(crate) fn entries(kv: &SledKv) -> Result<Vec<(Key, Vec<u8>)>> {
     let mut entries = Vec::new();
     kv.range(&[], &[u8::MAX; 64], &mut |key, value| {
@@ -59,7 +60,7 @@ pub(crate) fn entries(kv: &SledKv) -> Result<Vec<(Key, Vec<u8>)>> {
     Ok(entries)
 }
 
-/// Names and bytes of all files below a folder.
+/// Returns the names and bytes of all files below a folder.
 pub(crate) fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path).unwrap() {

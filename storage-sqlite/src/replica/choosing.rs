@@ -1,4 +1,4 @@
-//! What choosing collections costs, by the steps of the statements: it holds the transaction that
+//! The cost of choosing collections, in steps of the statements: it blocks the transaction that
 //! writes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -26,7 +26,7 @@ fn body() -> Body {
     Body::parse("1".to_owned()).unwrap()
 }
 
-/// A document in each of that many collections, as a server hands them out.
+/// Returns a document in each of that many collections, in a chunk of a server.
 fn chunk(collections: u64) -> Chunk {
     let entry = |n| {
         let revision = Revision { stamp: Stamp::from_bits(n), replica: ReplicaId([8; 16]) };
@@ -42,8 +42,8 @@ fn chunk(collections: u64) -> Chunk {
     }
 }
 
-/// Steps of the statements that read, for leaving all of so many collections but one, with a batch
-/// in flight.
+/// Returns the steps of the statements that read when all of that many collections but one are
+/// removed, with a batch in flight.
 fn steps_of_choosing(collections: u64) -> i32 {
     let mut core = SqliteReplicaWriter::in_memory(REPLICA).unwrap();
     let cx = Context { now: NOW, resolvers: Resolvers::default(), lease: FencingToken(0) };
@@ -84,7 +84,7 @@ fn steps_of_choosing(collections: u64) -> i32 {
 }
 
 #[test]
-fn a_choice_costs_what_there_is_to_remove_and_not_its_square() {
+fn the_cost_of_a_choice_is_linear_in_the_removed_collections() {
     let (few, many) = (steps_of_choosing(300), steps_of_choosing(1_200));
     assert!(many < few * 5, "four times as many collections take {many} steps instead of {few}");
 }

@@ -1,8 +1,8 @@
 //! Loading: the first pull of an empty replica, without the index that each document would have to
-//! be sorted into.
+//! be inserted into.
 //!
 //! Ids come in any order, so with a million documents nearly every row of the index would be on
-//! another page. While it is not there documents are only appended, and in the end it is built by
+//! another page. Without the index documents are only appended, and it is built at the end by
 //! sorting, which is several times cheaper.
 //!
 //! ```text
@@ -13,8 +13,8 @@
 //!
 //! The state is a row in the file and changes in transactions, together with the documents and the
 //! checkpoint: after a crash the load continues where the last chunk left it, and no checkpoint
-//! says that a pull is done while the index is missing. Any other write ends the load first. Reads
-//! keep working, but find a document by a scan of the table; the first such read is remembered, and
+//! marks a pull as complete while the index is missing. Any other write ends the load first. Reads
+//! keep working, but find a document by a scan of the table; the first such read is recorded, and
 //! the next chunk ends the load.
 
 use std::sync::atomic::Ordering;
@@ -31,14 +31,14 @@ const HOLDS_DOCUMENTS: &str = "SELECT 1 FROM document LIMIT 1";
 const BEGIN: &str = "DROP INDEX document_key; INSERT INTO loading (id) VALUES (1)";
 const BUILD: &str = "CREATE UNIQUE INDEX document_key ON document (collection_id, id)";
 const LOADED: &str = "DELETE FROM loading WHERE id = 1";
-/// In how much memory the index is sorted, the least that SQLite takes. More is hardly faster.
+/// The memory for sorting the index, the least that SQLite uses. More is hardly faster.
 const SORTED_KIB: i64 = 1_024;
-/// Nothing but what was loaded is there.
+/// Only loaded documents exist.
 const GIVE_UP: &str =
     "DELETE FROM document; DELETE FROM loading; INSERT INTO loading (id) VALUES (2)";
 
 impl<A> Core<Replica, A> {
-    /// Documents are about to be looked up by their names.
+    /// Records that documents are about to be looked up by their names.
     pub(super) fn note_lookup(&self) {
         if self.loading.get() {
             self.wants_index.store(true, Ordering::Relaxed);
@@ -47,7 +47,7 @@ impl<A> Core<Replica, A> {
 }
 
 impl SqliteReplicaWriter {
-    /// Whether the index is missing now.
+    /// Returns whether the index is missing now.
     fn is_loading(&self) -> Result<bool> {
         if let Some(known) = self.names.borrow().loading {
             return Ok(known);
@@ -64,8 +64,8 @@ impl SqliteReplicaWriter {
         Ok(())
     }
 
-    /// Whether documents can be loaded now, of which that many are still to come. If they are many,
-    /// and there is none yet, a load begins.
+    /// Returns whether documents can be loaded now. If `to_come`, the number of those that are left
+    /// to pull, is large and there is no document yet, a load begins.
     pub(super) fn may_load(&self, to_come: u64) -> Result<bool> {
         if self.is_loading()? {
             return Ok(!self.wants_index.load(Ordering::Relaxed));
@@ -88,7 +88,7 @@ impl SqliteReplicaWriter {
         match self.build()? {
             Ok(()) => self.set_loading(false, LOADED).map(|()| true),
             Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-                // One name came twice. The index makes sure of that from here on.
+                // One name occurred twice. The index prevents that from here on.
                 self.set_loading(false, GIVE_UP)?;
                 self.connection.execute_batch(BUILD).map_err(|e| self.failed("write", e))?;
                 Ok(false)
@@ -97,7 +97,8 @@ impl SqliteReplicaWriter {
         }
     }
 
-    /// Builds the index. SQLite sorts in as much memory as pages may take, beside them.
+    /// Builds the index. SQLite sorts with as much memory as the page cache may use, in addition to
+    /// it.
     fn build(&self) -> Result<rusqlite::Result<()>> {
         let pages = self.connection.pragma_query_value(None, "cache_size", |row| row.get(0));
         let usual: i64 = pages.map_err(|e| self.failed("read", e))?;

@@ -23,8 +23,8 @@ use crate::schema::Replica;
 
 pub(crate) use load::IS_LOADING;
 
-/// A replica's storage: a thread that writes, threads that read, and one that notices what other
-/// processes commit.
+/// A replica's storage: a thread that writes, threads that read, and one that detects the commits
+/// of other processes.
 pub type SqliteStorage = ThreadedStorage<SqliteReplicaWriter, SqliteReplicaReader>;
 
 /// The core that writes a replica, synchronous and without threads. It may also be used alone:
@@ -50,12 +50,12 @@ pub type SqliteReplicaReader = Core<Replica, Reading>;
 /// Opens a replica's file and starts its threads. A file that is missing or empty becomes the
 /// replica `fresh`; any other keeps its identity.
 ///
-/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another
-/// process is in the way: async code calls it on a thread for blocking work.
+/// This blocks while it reads, creates and migrates files, for at most the busy timeout if another
+/// process blocks it: async code calls it on a thread for blocking work.
 ///
 /// # Errors
-/// `Incompatible` for a file that is not a replica's, is damaged or of a newer version; it is left
-/// as it is. `Storage` if it cannot be read or written, or a thread cannot be started.
+/// `Incompatible` for a file that is not a replica's, is damaged or of a newer version; it is not
+/// changed. `Storage` if it cannot be read or written, or a thread cannot be started.
 ///
 /// ```
 /// use storage_sqlite::{SqliteConfig, open_replica};
@@ -88,7 +88,7 @@ pub fn open_replica(config: &SqliteConfig, fresh: ReplicaId) -> Result<SqliteSto
     }
     let storage = ThreadedStorage::start(writer, readers, config.write_limits, config.threads)?;
     if let Some(whom) = listeners {
-        // It fails only if the writer is gone already, and with it all there is to report.
+        // It fails only if the writer has ended already, and then there is nothing to report.
         let _ = whom.send(Arc::downgrade(&storage.notifier()));
     }
     Ok(storage)
@@ -103,8 +103,8 @@ impl SqliteReplicaWriter {
         Self::open_file(config)?.initialised(fresh)
     }
 
-    /// Opens a replica in memory, gone when this is dropped. It has no file: no other process can
-    /// read it, and nothing of it survives a crash.
+    /// Opens a replica in memory, which is lost when this is dropped. It has no file: no other
+    /// process can read it, and nothing of it survives a crash.
     ///
     /// # Errors
     /// `Storage`.

@@ -1,4 +1,4 @@
-//! Files of older versions, as they were left.
+//! Files of older versions.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
@@ -33,7 +33,7 @@ fn edited(transaction: u64) -> Pending {
     Pending { edit: Some(Edit::new(LocalSeq(transaction), None)), ..Pending::default() }
 }
 
-/// A document as version 3 kept it.
+/// Inserts a document in the layout of version 3.
 fn insert(file: &Connection, id: &str, record: &Record) {
     let changed = (record.changed > LocalSeq(0)).then_some(record.changed.0 as i64);
     let state = StateColumns::of(record.current.as_ref());
@@ -118,7 +118,7 @@ fn a_file_of_version_3_keeps_its_documents_its_feed_and_its_outbox() {
 }
 
 #[test]
-fn a_file_of_version_3_that_was_being_loaded_is_not_any_more() {
+fn a_load_in_a_file_of_version_3_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
     let file = make(&path, &[]);

@@ -37,17 +37,17 @@ fn record(row: &Row<'_>) -> Result<Record> {
     })
 }
 
-/// What is not settled about most documents that were written and not pushed yet.
+/// Returns the unsettled state of most documents that were written and not pushed yet.
 pub(super) fn fresh(transaction: LocalSeq) -> Pending {
     Pending { edit: Some(Edit::new(transaction, None)), ..Pending::default() }
 }
 
-/// A place as text; before all names is the empty one.
+/// Returns a place as text; the empty name is before all names.
 fn place<'a>(after: After<'a>) -> (&'a str, &'a str) {
     after.map_or(("", ""), |(collection, id)| (collection.as_str(), id.as_str()))
 }
 
-/// Sorts the documents of each transaction, and keeps no more of them than a page takes.
+/// Sorts the documents of each transaction, and keeps no more of them than fit into a page.
 struct OutboxPage<'a> {
     scope: &'a Scope,
     limit: usize,
@@ -64,7 +64,7 @@ impl<'a> OutboxPage<'a> {
         self.limit - self.found.len()
     }
 
-    /// Whether a document of this transaction is among the first for which there is room.
+    /// Returns whether a document of this transaction is among the first that fit into the page.
     fn takes(&self, name: &(Collection, DocumentId)) -> bool {
         let last = self.transaction.last_key_value();
         self.transaction.len() < self.room() || last.is_some_and(|(last, _)| name < last)
@@ -86,15 +86,15 @@ impl<'a> OutboxPage<'a> {
         );
     }
 
-    /// Nothing of what follows has room. It is known once a transaction has ended.
+    /// Returns whether no further document fits. Only valid after the end of a transaction.
     fn is_full(&self) -> bool {
         self.room() == 0
     }
 }
 
 impl<A> Core<Replica, A> {
-    /// Visits the collections of a scope, or that one of them, from `from` on in order of their
-    /// names, until the visitor answers `false`: a page reads no more names than it needs.
+    /// Visits the collections of a scope, or only the given one, from `from` on in order of their
+    /// names, until the visitor returns `false`: a page reads no more names than it needs.
     fn each_collection(
         &self,
         scope: &Scope,
@@ -110,8 +110,8 @@ impl<A> Core<Replica, A> {
         self.each(sql::COLLECTIONS, params![scope.as_str(), from], decode, visit)
     }
 
-    /// A page of documents in order of (collection, id), by a statement that has one of a
-    /// collection.
+    /// Returns a page of documents in order of (collection, id), with a statement that reads those
+    /// of one collection.
     fn by_name(
         &self,
         sql: &'static str,
@@ -180,7 +180,7 @@ impl<A> ReplicaReads for Core<Replica, A> {
         })
     }
 
-    /// Documents of one transaction lie together, in the order in which they were written.
+    /// Documents of one transaction are adjacent, in the order in which they were written.
     fn outbox(
         &self,
         scope: &Scope,

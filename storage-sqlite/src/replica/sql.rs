@@ -2,7 +2,7 @@
 
 use crate::columns::state_columns;
 
-/// What a record is read from; [`super::reads`] knows the columns by their places.
+/// The columns of a record; [`super::reads`] reads them by their places.
 macro_rules! record {
     ($more:literal, $from:literal) => {
         concat!(
@@ -33,7 +33,7 @@ pub(super) const PUT_SCOPE: &str = "INSERT INTO scope (name, row) VALUES (?1, ?2
      ON CONFLICT (name) DO UPDATE SET row = excluded.row";
 pub(super) const CLEAR_SCOPE: &str = "UPDATE scope SET row = NULL WHERE name = ?1";
 
-/// A scope's names leave with it, unless something is left of it.
+/// A scope's names are removed with it, unless rows still use them.
 pub(super) const FORGET_COLLECTIONS: &str = concat!(
     "DELETE FROM collection WHERE scope_id = ",
     scope!(),
@@ -60,8 +60,8 @@ pub(super) const CHANGED: &str = concat!(
     record!(", d.id, d.collection_id", "document d"),
     "WHERE d.pk > ?1 ORDER BY d.pk LIMIT ?2"
 );
-/// Within a transaction in the order of their rows: the caller sorts the few by name, because an
-/// index of their names would cost every write.
+/// Within a transaction in the order of their rows: the caller sorts these few by name, because an
+/// index of their names would slow down every write.
 pub(super) const OUTBOX: &str = concat!(
     record!(", d.id, d.collection_id", "document d"),
     "WHERE d.scope_id = ",
@@ -73,7 +73,7 @@ pub(super) const DEFERRED: &str = concat!(
     "WHERE d.collection_id = ?1 AND d.deferred IS NOT NULL AND d.id > ?2 ORDER BY d.id LIMIT ?3"
 );
 
-/// A document that is not in the feed has the next place below.
+/// A document that is not in the feed gets the next lower place.
 macro_rules! place {
     ($place:literal) => {
         concat!("coalesce(", $place, ", (SELECT min(coalesce(min(pk), 0), 0) - 1 FROM document))")
@@ -107,10 +107,10 @@ pub(super) const PUT: &str = insert_document!(
      scope_id = excluded.scope_id, pushable = excluded.pushable, deferred = excluded.deferred, \
      pending = excluded.pending, body = excluded.body"
 );
-/// What is known of a document whose row, state and place stay.
+/// Updates the marks of a document whose row, state and place stay the same.
 pub(super) const UPDATE_MARKS: &str = "UPDATE document SET known = ?2, changed_here = ?3, delivered = ?4, scope_id = ?5, \
      pushable = ?6, deferred = ?7, pending = ?8 WHERE pk = ?1";
-/// A document whose row is known.
+/// Updates a document by its row.
 pub(super) const UPDATE: &str = concat!(
     "UPDATE document SET pk = ",
     place!("?2"),

@@ -14,7 +14,7 @@ use crate::core::{Place, Writing};
 use crate::lease;
 use crate::replica::SqliteReplicaWriter;
 
-/// What is not settled about a document, as columns.
+/// The unsettled state of a document, as columns.
 struct PendingColumns {
     scope: Option<i64>,
     pushable: Option<i64>,
@@ -37,8 +37,8 @@ impl SqliteReplicaWriter {
         })
     }
 
-    /// Runs a statement that inserts a document for each, which is looked up once; the places of
-    /// those for which it wrote nothing.
+    /// Runs a statement that inserts a document for each of these, prepared once. Returns the
+    /// indexes of those for which it wrote nothing.
     fn insert_all(&self, sql: &'static str, new: &[(DocumentKey, Record)]) -> Result<Vec<usize>> {
         let mut there = Vec::new();
         let mut statement = self.prepare_cached(sql)?;
@@ -50,7 +50,7 @@ impl SqliteReplicaWriter {
         Ok(there)
     }
 
-    /// Runs a statement that inserts a document; how many rows it wrote.
+    /// Runs a statement that inserts a document, and returns the number of rows.
     fn insert_with(
         &self,
         statement: &mut Statement<'_>,
@@ -122,7 +122,7 @@ impl SqliteReplicaWriter {
     }
 }
 
-/// The place of a document in the feed, if it has one.
+/// Returns the place of a document in the feed, if it has one.
 fn place(record: &Record) -> Result<Option<i64>> {
     (record.changed > LocalSeq(0)).then(|| number(record.changed.0)).transpose()
 }

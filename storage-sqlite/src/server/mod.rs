@@ -42,14 +42,14 @@ pub type SqliteServerWriter = Core<Server, Writing>;
 /// The core that reads a server's file, one snapshot at a time.
 pub type SqliteServerReader = Core<Server, Reading>;
 
-/// Opens a server's file, makes it if it is missing or empty, and starts its threads.
+/// Opens a server's file, creates it if it is missing or empty, and starts its threads.
 ///
-/// This blocks while it reads, makes and migrates files, for at most the busy timeout if another
-/// process is in the way: async code calls it on a thread for blocking work.
+/// This blocks while it reads, creates and migrates files, for at most the busy timeout if another
+/// process blocks it: async code calls it on a thread for blocking work.
 ///
 /// # Errors
-/// `Incompatible` for a file that is not a server's, is damaged or of a newer version; it is left
-/// as it is. `Storage` if it cannot be read or written, or a thread cannot be started.
+/// `Incompatible` for a file that is not a server's, is damaged or of a newer version; it is not
+/// changed. `Storage` if it cannot be read or written, or a thread cannot be started.
 ///
 /// ```
 /// use storage_sqlite::{SqliteConfig, open_server};
@@ -75,7 +75,7 @@ pub fn open_server(config: &SqliteConfig) -> Result<SqliteServerStorage> {
 }
 
 impl SqliteServerWriter {
-    /// Opens a file for writing; one that is missing or empty is made. Blocks.
+    /// Opens a file for writing; one that is missing or empty is created. Blocks.
     ///
     /// # Errors
     /// As [`open_server`].
@@ -83,8 +83,8 @@ impl SqliteServerWriter {
         Self::open_file(config)
     }
 
-    /// Opens a server in memory, gone when this is dropped. It has no file: no other process can
-    /// read it, and nothing of it survives a crash.
+    /// Opens a server in memory, which is lost when this is dropped. It has no file: no other
+    /// process can read it, and nothing of it survives a crash.
     ///
     /// # Errors
     /// `Storage`.

@@ -12,7 +12,7 @@ use crate::columns::{self, STATE_COLUMNS, bound, page};
 use crate::core::Core;
 use crate::error::damaged;
 
-/// The first column after a row's own.
+/// The first column after the columns of a row.
 const KEY: usize = STATE_COLUMNS + 3;
 
 fn server_row(row: &Row<'_>) -> Result<ServerRow> {
@@ -63,7 +63,7 @@ impl<A> ServerReads for Core<Server, A> {
     fn run_at(&self, scope: &Scope, position: Seq) -> Result<Option<LogRun>> {
         self.one(sql::RUN, params![scope.as_str(), bound(position.0)], |row| {
             Ok(LogRun {
-                // The id of a start is 64 random bits, of which the sign means nothing.
+                // The id of a start is 64 random bits, of which the sign has no meaning.
                 start: ServerStart(columns::integer(row, 0)?.cast_unsigned()),
                 first: Seq(columns::unsigned(row, 1)?),
                 last: Seq(columns::unsigned(row, 2)?),

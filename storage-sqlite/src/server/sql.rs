@@ -2,7 +2,7 @@
 
 use crate::columns::state_columns;
 
-/// What a row of the log is read from; [`super::reads`] knows the columns by their places.
+/// The columns of a row of the log; [`super::reads`] reads them by their places.
 macro_rules! log {
     ($more:literal) => {
         concat!("SELECT ", state_columns!(), ", d.seq, d.first, d.offered", $more, " FROM log d ")

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Support for the tests.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub(crate) const REPLICA: ReplicaId = ReplicaId([7; 16]);
 pub(crate) const NOW: Now = Now(1_800_000_000_000);
 
-/// A folder that is removed at the end, and a file in it.
+/// Returns a temporary folder, and a path of a file in it.
 pub(crate) fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
@@ -57,7 +57,8 @@ pub(crate) fn state(n: u64, body: Option<&str>) -> DocumentState {
     }
 }
 
-/// A local transaction that puts documents into the collection `notes` of the default scope.
+/// Returns a local transaction that puts documents into the collection `notes` of the default
+/// scope.
 pub(crate) fn puts(documents: &[(&str, &str)]) -> LocalTransaction {
     let write = |(i, body): &(&str, &str)| {
         LocalWrite::new(

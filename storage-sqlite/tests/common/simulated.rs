@@ -8,8 +8,8 @@ use sync_core::error::Result;
 use sync_core::model::ReplicaId;
 use verification::vfs::{SqliteFiles, VFS};
 
-/// A file on a simulated disk. Pages move from the log into the file often, so that what happens
-/// then is met often.
+/// Returns settings for a simulated disk. Pages move from the log into the file often, so that
+/// failures during a move are frequent.
 pub(crate) fn config(path: &Path) -> SqliteConfig {
     let mut config = SqliteConfig::new(path);
     config.vfs = Some(VFS.to_owned());

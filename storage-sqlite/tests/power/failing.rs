@@ -9,24 +9,24 @@ use super::film::{Rows, Side, Viewer, reopened};
 use super::play::Play;
 use super::script::{Step, script};
 
-/// What was met.
+/// The counts of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) calls: u64,
-    /// Calls that failed, and did it right.
+    /// Calls that failed correctly.
     pub(crate) errors: u64,
-    /// Calls that went through although an operation had failed.
+    /// Calls that succeeded although an operation had failed.
     pub(crate) unharmed: u64,
     /// Power failures after a failed call.
     pub(crate) power_failures: u64,
 }
 
-/// Two storages on their disks, in the hands of a test that lets their disks fail.
+/// Two storages on their disks, and the test that lets the disks fail.
 struct Fixture {
     play: Play,
     disks: [SimDisk; 2],
     viewers: [Viewer; 2],
-    /// The states of each side since the newest that a power failure cannot take back.
+    /// The states of each side since the newest that a power failure cannot undo.
     since: [Vec<Rows>; 2],
     report: Report,
 }
@@ -44,7 +44,7 @@ impl Fixture {
         self.viewers[step.side() as usize].rows().unwrap()
     }
 
-    /// Tries a step while something fails. If it goes through, it is done, and nothing is returned.
+    /// Tries a step while the disk fails. Returns the error, or none if the step succeeded.
     fn attempt(&mut self, number: usize, step: &Step, before: &Rows) -> Option<Error> {
         let failed = |disks: &[SimDisk; 2]| disks[0].failed() + disks[1].failed();
         let so_far = failed(&self.disks);
@@ -61,14 +61,14 @@ impl Fixture {
         assert!(is_met, "step {number}, {step:?}: {error}");
         self.report.errors += 1;
         assert_eq!(error.kind(), ErrorKind::Storage, "step {number}, {step:?}: {error}");
-        // The same call works again, and nothing has to be opened anew.
+        // The same call can be retried without reopening.
         assert_eq!(error.retry(), Retry::Later(None), "step {number}, {step:?}: {error}");
         assert!(error.report().to_string().contains("app.db"), "{error}");
         assert!(self.rows(step) == *before, "step {number}, {step:?} failed and changed something");
         Some(error)
     }
 
-    /// A step went through.
+    /// Records that a step succeeded.
     fn note(&mut self, step: &Step) {
         let side = step.side() as usize;
         if step.durability() == Durability::Power {
@@ -77,8 +77,8 @@ impl Fixture {
         self.since[side].push(self.rows(step));
     }
 
-    /// The power fails after a call that failed. Whether it took place is open then, but it did not
-    /// in part: what is left is returned if it is not from before the call.
+    /// Lets the power fail after a failed call. The call may have happened, but not in part.
+    /// Returns the state if it is not one from before the call.
     fn lose_power(&mut self, side: Side, salt: u64) -> Option<Rows> {
         let (disk, _) = self.disks[side as usize].moment().lose_power(salt);
         self.report.power_failures += 1;
@@ -87,13 +87,12 @@ impl Fixture {
     }
 }
 
-/// Every step fails at every operation that it needs, one after the other, until it succeeds; then
-/// the next one. An operation whose failure does not harm the call ends the round for that step:
-/// there are rounds until none is left.
+/// Lets every step fail at each of its operations in turn, until it succeeds, and then the next
+/// step. An operation whose failure does not fail the call ends the round for that step: rounds are
+/// repeated until no operation is left.
 pub(crate) fn fail_at_every_operation() -> Report {
     let steps = script();
-    // Where to go on with each step; none once there is no operation left at which it was not
-    // tried.
+    // The operation to continue with for each step; none once each was tried.
     let mut from = vec![Some(0); steps.len()];
     let mut total = Report::default();
     loop {
@@ -112,8 +111,8 @@ pub(crate) fn fail_at_every_operation() -> Report {
     }
 }
 
-/// A step fails at each operation from that one on, until it goes through; the operation to go on
-/// with in the next round.
+/// Lets a step fail at each operation from `from` on, until it succeeds. Returns the operation to
+/// continue with in the next round.
 fn fail_step(fixture: &mut Fixture, number: usize, step: &Step, from: Option<u64>) -> Option<u64> {
     let Some(mut next) = from else {
         fixture.play.carry_out(number, step).unwrap();
@@ -141,8 +140,8 @@ fn fail_step(fixture: &mut Fixture, number: usize, step: &Step, from: Option<u64
     }
 }
 
-/// Before every step there is room for a quarter of a page, for two, and so on, until the step goes
-/// through.
+/// Before every step there is space for a quarter of a page, for two, and so on, until the step
+/// succeeds.
 pub(crate) fn fill_the_disk() -> Report {
     let mut fixture = Fixture::new();
     for (number, step) in script().iter().enumerate() {

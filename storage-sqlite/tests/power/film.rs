@@ -1,5 +1,4 @@
-//! The script as it was carried out once: every change of the disks, and every state that the
-//! storages went through.
+//! A recorded run of the script: every change of the disks, and every state of the storages.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
@@ -15,7 +14,7 @@ use super::script::script;
 /// Every row of every table, as text.
 pub(crate) type Rows = Vec<String>;
 
-/// A connection that looks at a file beside those that use it.
+/// A connection that reads a file beside those that use it.
 #[derive(Debug)]
 pub(crate) struct Viewer(Connection);
 
@@ -25,7 +24,7 @@ impl Viewer {
         Ok(Self(Connection::open_with_flags_and_vfs(disk.path(FILE), flags, VFS)?))
     }
 
-    /// All rows, in one snapshot.
+    /// Returns all rows, in one snapshot.
     pub(crate) fn rows(&self) -> rusqlite::Result<Rows> {
         let snapshot = self.0.unchecked_transaction()?;
         let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name";
@@ -45,17 +44,17 @@ impl Viewer {
         Ok(rows)
     }
 
-    /// Whether pages and indexes are sound.
+    /// Returns whether pages and indexes are consistent.
     pub(crate) fn is_sound(&self) -> rusqlite::Result<bool> {
         let said: String = self.0.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
         Ok(said == "ok")
     }
 }
 
-/// A state that a storage went through.
+/// A state of a storage.
 #[derive(Debug)]
 struct Shot {
-    /// The number of the step that led to it; none for the opening.
+    /// The number of the step that produced it; none for the opening.
     step: Option<usize>,
     /// The disk's changes when it was acknowledged.
     changes: usize,
@@ -63,7 +62,7 @@ struct Shot {
     rows: Rows,
 }
 
-/// One side of the film.
+/// The recording of one side.
 #[derive(Debug)]
 struct Reel {
     recording: DiskRecording,
@@ -72,7 +71,7 @@ struct Reel {
     copies: Vec<SimDisk>,
 }
 
-/// The script as it was carried out once.
+/// A recorded run of the script.
 #[derive(Debug)]
 pub(crate) struct Film {
     synchronous: Synchronous,
@@ -101,7 +100,7 @@ impl Camera {
 }
 
 impl Film {
-    /// Carries the script out on disks that are prepared first.
+    /// Runs the script on disks that are prepared first.
     pub(crate) fn shoot(
         synchronous: Synchronous,
         prepare: impl Fn(&SimDisk),
@@ -148,25 +147,26 @@ impl Film {
         &self.reel(side).recording
     }
 
-    /// How many calls of the script were on a side.
+    /// Returns how many calls of the script were on a side.
     pub(crate) fn calls(&self, side: Side) -> usize {
         self.reel(side).shots.len() - 1
     }
 
-    /// The newest state that was acknowledged after so many changes; none before the opening was.
+    /// Returns the newest state that was acknowledged after so many changes; none before the
+    /// opening was.
     fn acknowledged(&self, side: Side, changes: usize) -> Option<usize> {
         let shots = &self.reel(side).shots;
         shots.partition_point(|shot| shot.changes <= changes).checked_sub(1)
     }
 
-    /// The step that is under way after so many changes.
+    /// Returns the step that is under way after so many changes.
     pub(crate) fn step_at(&self, side: Side, changes: usize) -> usize {
         let shots = &self.reel(side).shots;
         let next = self.acknowledged(side, changes).map_or(0, |a| a + 1);
         shots.get(next).map_or(usize::MAX, |shot| shot.step.unwrap_or(0))
     }
 
-    /// The other side's disk while that step is under way.
+    /// Returns the other side's disk while that step is under way.
     pub(crate) fn other_disk(&self, side: Side, step: usize) -> SimDisk {
         let other = match side {
             Side::Replica => &self.server,
@@ -176,9 +176,9 @@ impl Film {
         other.copies[before - 1].copy()
     }
 
-    /// What a power failure after so many changes left: it must open, be sound, and be a state that
-    /// the storage went through, at or after the newest that was acknowledged as durable; which one
-    /// it is.
+    /// Checks the disk after a power failure after so many changes: it must open, be consistent,
+    /// and be in a state of the recording, at or after the newest that was acknowledged as durable.
+    /// Returns that state.
     pub(crate) fn check(
         &self,
         side: Side,
@@ -203,7 +203,7 @@ impl Film {
     }
 }
 
-/// Opens what is left, as an app would; its rows.
+/// Opens the remaining data, as an app would, and returns its rows.
 pub(crate) fn reopened(
     side: Side,
     disk: &SimDisk,

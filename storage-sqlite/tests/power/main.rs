@@ -1,12 +1,12 @@
-//! What power failures, failing disks and full disks leave of replicas and servers: real SQLite on
-//! a simulated disk.
+//! Power failures, failing disks and full disks for replicas and servers: real SQLite on a
+//! simulated disk.
 //!
 //! One script of more than a hundred calls runs on both storages, with their threads. At every
-//! change of their disks the power fails; what is opened then must be a state that the script went
-//! through, at or after the newest one that was acknowledged as durable.
+//! change of their disks the power fails; the reopened storage must be in a state of the script, at
+//! or after the newest one that was acknowledged as durable.
 //!
-//! `TWOTIDE_TEST_POWER_TIMES=N` has the power fail N times at each change, each time with other
-//! losses. The usual number is 1.
+//! `TWOTIDE_TEST_POWER_TIMES=N` lets the power fail N times at each change, each time with other
+//! losses. The default is 1.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "../common/simulated.rs"]
@@ -31,12 +31,12 @@ fn times() -> u64 {
     std::env::var("TWOTIDE_TEST_POWER_TIMES").map_or(1, |times| times.parse().unwrap())
 }
 
-/// What decides the losses at a change; all ways of losing come in turn.
+/// Returns the number that determines the losses at a change; all ways of losing occur.
 fn salt(side: Side, change: usize, time: u64) -> u64 {
     SplitMix64::of(side as u64, change as u64).next_u64().wrapping_add(time)
 }
 
-/// What came of power failures at changes of one side.
+/// The result of power failures at changes of one side.
 #[derive(Default)]
 struct Outcome {
     failures: u64,
@@ -44,8 +44,8 @@ struct Outcome {
     wrong: Vec<String>,
 }
 
-/// The power fails at every change of one side, or at each n-th. The callback gets what is left:
-/// the changes that were done, the disk, and which state it is in.
+/// Lets the power fail at every change of one side, or at each n-th. The callback receives the
+/// number of completed changes, the disk, and its state.
 fn fail(
     film: &Film,
     side: Side,
@@ -76,12 +76,12 @@ fn assert_nothing_is_wrong(film: &Film, side: Side, see: impl FnMut(usize, &SimD
 }
 
 #[test]
-fn a_power_failure_at_any_change_leaves_what_was_acknowledged_and_it_goes_on_syncing() {
+fn after_a_power_failure_at_any_change_acknowledged_data_is_kept_and_syncs() {
     let film = Film::shoot(Synchronous::Full, |_| (), 4_096);
     for side in SIDES {
         let mut met = BTreeSet::new();
         assert_nothing_is_wrong(&film, side, |done, disk, state| {
-            // The same state beside the same state of the other side was seen already.
+            // Each pair of states of the two sides is only tested once.
             if met.insert((state, film.step_at(side, done))) {
                 world::assert_goes_on(&film, side, done, disk);
             }
@@ -99,9 +99,9 @@ fn smaller_sectors_are_lost_and_torn_without_harm_too() {
     }
 }
 
-/// The checks above would notice.
+/// Verifies that the checks above would detect losses.
 #[test]
-fn commits_that_are_not_synced_are_found_to_be_lost() {
+fn the_loss_of_unsynced_commits_is_detected() {
     let normal = Film::shoot(Synchronous::Normal, |_| (), 4_096);
     let lying = Film::shoot(Synchronous::Full, |disk| disk.ignore_syncs(true), 4_096);
     for (film, why) in [(normal, "synchronous is normal"), (lying, "syncs do nothing")] {

@@ -1,4 +1,4 @@
-//! Carries the script out on the storages.
+//! Runs the script on the storages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const OTHER: ReplicaId = ReplicaId([8; 16]);
 pub(crate) const FILE: &str = "app.db";
 const BEGINNING: u64 = 1_700_000_000_000;
 
-/// Refuses what is bad, and leaves conflicts to the replica.
+/// Rejects invalid documents, and leaves conflicts to the replica.
 #[derive(Debug)]
 struct Strict;
 
@@ -43,20 +43,20 @@ impl Judge for Strict {
     }
 }
 
-/// What a process knows between two calls.
+/// The state of a process between two calls.
 #[derive(Clone, Debug, Default)]
 struct Known {
     lease: FencingToken,
     batch: Option<PushBatch>,
     verdicts: Option<(PushId, Verdicts)>,
-    /// What the other replica's edits are based on.
+    /// The bases of the other replica's edits.
     bases: BTreeMap<(Collection, DocumentId), BaseRef>,
     pushed: u64,
     reset: Option<Reset>,
     epochs: u8,
 }
 
-/// Both storages, open, and where the script is.
+/// Both storages, open, and the position in the script.
 #[derive(Debug)]
 pub(crate) struct Play {
     replica: SqliteStorage,
@@ -65,12 +65,12 @@ pub(crate) struct Play {
     runtime: tokio::runtime::Runtime,
 }
 
-/// How a storage is opened on a disk.
+/// Returns the settings of a storage on a disk.
 pub(crate) fn config(disk: &SimDisk, synchronous: Synchronous) -> SqliteConfig {
     let mut config = simulated::config(&disk.path(FILE));
     config.synchronous = synchronous;
-    // What the writer does when nothing waits is a part of the call before: otherwise the
-    // operations of a call could not be counted.
+    // The writer's work while nothing waits is a part of the call before: otherwise the operations
+    // of a call could not be counted.
     config.threads.inline = true;
     config
 }
@@ -109,13 +109,13 @@ impl Play {
         }
     }
 
-    /// Closes both.
+    /// Closes both storages.
     pub(crate) fn close(self) {
         self.runtime.block_on(self.replica.close()).unwrap();
         self.runtime.block_on(self.server.close()).unwrap();
     }
 
-    /// Carries one step out. If it fails, it can be tried again.
+    /// Runs one step. If it fails, it can be tried again.
     pub(crate) fn carry_out(&mut self, number: usize, step: &Step) -> Result<()> {
         let Self { replica, server, known, runtime } = self;
         let now = Now(BEGINNING + 1_000 * number as u64);
@@ -252,7 +252,7 @@ async fn carry_out(
     Ok(())
 }
 
-/// The script does not fit together.
+/// Returns the error of an inconsistent script.
 fn missing(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("the script has no {what}"))
 }

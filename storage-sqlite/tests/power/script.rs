@@ -1,4 +1,4 @@
-//! What happens, as data: some rounds of everything that a replica and a server store.
+//! The script as data: some rounds of everything that a replica and a server store.
 
 use storage_kit::Durability;
 
@@ -25,15 +25,15 @@ pub(crate) enum Step {
     Settle,
     /// The server: another replica's batch is appended.
     Foreign(Writes),
-    /// The replica: the next chunk is taken in.
+    /// The replica: the next chunk is applied.
     Apply,
-    /// The server: how far the replica is.
+    /// The server: the replica's position is acknowledged.
     Acknowledge,
-    /// The server: tombstones are forgotten.
+    /// The server: tombstones are purged.
     Purge,
-    /// The server: a new life of the log.
+    /// The server: the log begins a new epoch.
     BeginEpoch,
-    /// The replica: it hears of either.
+    /// The replica: it applies the reset.
     Reset,
     /// The replica: everything is pulled afresh.
     PullAfresh,
@@ -59,7 +59,7 @@ impl Step {
         }
     }
 
-    /// What the storage promises of it.
+    /// Returns the durability that the storage guarantees for it.
     pub(crate) fn durability(&self) -> Durability {
         match self {
             Self::Settle
@@ -81,7 +81,7 @@ fn delete(name: &str, round: usize) -> (String, Option<String>) {
     (name.replace('#', &round.to_string()), None)
 }
 
-/// The whole script.
+/// Returns the whole script.
 pub(crate) fn script() -> Vec<Step> {
     let mut steps = vec![Step::Claim];
     for round in 0..6 {
@@ -95,7 +95,7 @@ fn push() -> [Step; 3] {
 }
 
 fn of_round(round: usize) -> Vec<Step> {
-    // It takes several pages.
+    // Several pages long.
     let long = "long ".repeat(2_500);
     let (put, delete) =
         (|n: &str, text: &str| put(n, round, text), |n: &str| delete(n, round.wrapping_sub(1)));

@@ -1,5 +1,4 @@
-//! What goes on after a power failure: the replica, the server and another replica sync, and must
-//! converge.
+//! Syncing after a power failure: the replica, the server and another replica must converge.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,7 +13,7 @@ use verification::vfs::SimDisk;
 use super::film::{Film, Side};
 use super::play::config;
 
-/// Cores on disks that are there already.
+/// Cores on disks that exist already.
 struct Prepared {
     server: SimDisk,
     replicas: RefCell<VecDeque<SimDisk>>,
@@ -48,7 +47,7 @@ fn not_prepared(what: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("{what} was not prepared"))
 }
 
-/// After a power failure of one side, what it left syncs with the other side, and takes new writes.
+/// Asserts that after a power failure of one side both sides sync, and accept new writes.
 pub(crate) fn assert_goes_on(film: &Film, side: Side, changes: usize, disk: &SimDisk) {
     let other = film.other_disk(side, film.step_at(side, changes));
     let (replica, server) = match side {

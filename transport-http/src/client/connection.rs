@@ -33,7 +33,7 @@ impl HttpConnection {
 
 #[async_trait]
 impl Connection for HttpConnection {
-    /// At the head of a scope this is a condition without a body in either direction.
+    /// Pulls. At the head of a scope this is a condition without a body in either direction.
     async fn pull(&self, mut pull: Pull) -> Result<Delivery> {
         let line = &self.0;
         line.complete(&mut pull);
@@ -75,7 +75,7 @@ impl Connection for HttpConnection {
         }
     }
 
-    /// The first request is made when the stream is polled for the first time.
+    /// The first request is sent when the stream is polled for the first time.
     fn live(&self, mut pull: Pull) -> BoxStream<'static, Result<Delivery>> {
         self.0.complete(&mut pull);
         live(Arc::clone(&self.0), pull)
@@ -94,7 +94,7 @@ impl Connection for HttpConnection {
         answer.await.map_err(|e| e.during("acknowledge"))
     }
 
-    /// The new token is tried before it is used.
+    /// Tries the new token before using it.
     async fn renew(&self, token: String) -> Result<()> {
         let token = http::token(Some(&token))?;
         let greeted = self.0.greet(self.0.short_greeting(), token.clone()).await;
@@ -111,7 +111,7 @@ impl Connection for HttpConnection {
         self.0.ended().await
     }
 
-    /// The server keeps no state of a connection, so nothing is sent.
+    /// Ends the connection. The server keeps no state of it, so nothing is sent.
     async fn close(&self, why: Goodbye) {
         self.hang_up(&why.reason);
     }

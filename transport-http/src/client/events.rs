@@ -22,7 +22,7 @@ pub(super) enum Item {
 pub(super) struct EventReader {
     max: usize,
     line: Vec<u8>,
-    /// The last byte was a carriage return: a line feed after it belongs to it.
+    /// Whether the last byte was a carriage return: a line feed after it belongs to it.
     after_return: bool,
     is_first_line: bool,
     name: String,
@@ -37,7 +37,7 @@ fn wrong(what: &'static str) -> Error {
 }
 
 impl EventReader {
-    /// A reader at the beginning of a stream, which takes events up to that many bytes.
+    /// Creates a reader at the beginning of a stream, which accepts events up to that many bytes.
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
@@ -54,7 +54,7 @@ impl EventReader {
     /// consumed.
     ///
     /// # Errors
-    /// `Protocol` for an event over the limit, and for what is not UTF-8.
+    /// `Protocol` for an event over the limit, and for input that is not UTF-8.
     pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Option<Item>> {
         while !input.is_empty() {
             if std::mem::take(&mut self.after_return) && input[0] == b'\n' {
@@ -103,14 +103,13 @@ impl EventReader {
                 }
                 self.data.push_str(value);
             }
-            // `id` repeats what is in the chunk, and `retry` is ignored: the ladder sets the
-            // delays.
+            // `id` repeats a part of the chunk, and `retry` is ignored: the ladder sets the delays.
             _ => {}
         }
         Ok(None)
     }
 
-    /// An empty line ends an event. One without data is none.
+    /// Ends an event at an empty line. An event without data is ignored.
     fn end_event(&mut self) -> Option<Item> {
         let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
         let name = if name.is_empty() { "message".to_owned() } else { name };
@@ -154,19 +153,19 @@ mod tests {
     }
 
     #[test]
-    fn only_one_space_and_only_the_first_mark_are_taken_away() {
+    fn only_one_space_and_only_the_first_mark_are_removed() {
         assert_eq!(read("\u{feff}data:  a: b\n\n"), [event("message", " a: b")]);
         assert_eq!(read("data: 1\n\n\u{feff}data: 2\n\n"), [event("message", "1")]);
     }
 
     #[test]
-    fn an_event_without_data_or_without_an_end_is_none() {
+    fn an_event_without_data_or_without_an_end_is_ignored() {
         assert_eq!(read("event: chunk\nid: 7\nretry: 9\nnonsense\n\ndata: 1\n"), []);
         assert_eq!(read("event: reset\n\ndata: 1\n\n"), [event("message", "1")]);
     }
 
     #[test]
-    fn what_is_too_long_or_no_text_is_refused() {
+    fn too_long_events_and_invalid_text_are_refused() {
         let long = format!("data: {}\n\n", "x".repeat(40));
         assert!(read_with(50, &[long.as_bytes()]).is_ok());
         for (max, parts) in [

@@ -37,10 +37,10 @@ const REDIRECTS: usize = 3;
 const GZIP: u8 = 1;
 const ZSTD: u8 = 2;
 
-/// What a replica authenticates with, as a header. It is never shown.
+/// A replica's token as a header. It is never shown.
 pub(super) type Token = Option<HeaderValue>;
 
-/// A token as a header.
+/// Converts a token into a header.
 pub(super) fn token(token: Option<&str>) -> Result<Token> {
     let Some(token) = token else { return Ok(None) };
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
@@ -66,7 +66,7 @@ pub(super) struct Ask {
     pub(super) body: Option<Bytes>,
 }
 
-/// The HTTP client of a transport: one for all its connections, so that sockets are used again.
+/// The HTTP client of a transport: one for all its connections, so that sockets are reused.
 #[derive(Debug)]
 pub(super) struct Http {
     client: Client,
@@ -118,12 +118,12 @@ impl Http {
         })
     }
 
-    /// The address of a route.
+    /// Returns the address of a route.
     pub(super) fn url(&self, route: &str, scope: Option<&Scope>) -> Result<Url> {
         let mut url = self.base.clone();
         let scope = scope.map_or("", Scope::as_str);
         if matches!(scope, "." | "..") {
-            // Addresses take these for directions, however they are written.
+            // URLs interpret these as relative segments, however they are encoded.
             return Err(invalid("a scope of this name cannot be asked for over HTTP")
                 .with("scope", format!("{scope:?}")));
         }
@@ -170,7 +170,7 @@ impl Http {
         Err(Trouble::new(What::Foreign, error))
     }
 
-    /// The request, and whether its body is compressed.
+    /// Returns the request, and whether its body is compressed.
     fn request(&self, ask: &Ask, plain: bool) -> (reqwest::RequestBuilder, bool) {
         let mut request = self
             .client
@@ -251,7 +251,7 @@ impl Http {
     async fn refusal(&self, answer: Response) -> Trouble {
         let (status, format) = (answer.status().as_u16(), format_of(answer.headers()));
         let after = error::retry_after(answer.headers()).map(|s| s.to_string());
-        // The status alone is informative: a missing body changes little.
+        // The status alone is informative, so a failure to read the body is ignored.
         let (body, _) = self.read_up_to(answer, ERROR_BYTES).await.unwrap_or_default();
         let error = error_of(status, format, &body, after.as_deref());
         let is_ours = format.is_some_and(|f| f.decode::<WireError>(body).is_ok());
@@ -261,7 +261,7 @@ impl Http {
         }
     }
 
-    /// The body, or its beginning if it is longer than that, and whether it is whole.
+    /// Returns the body, or its beginning if it is longer than `max`, and whether it is complete.
     async fn read_up_to(&self, mut answer: Response, max: usize) -> Result<(Bytes, bool), Trouble> {
         let mut bytes = BytesMut::new();
         while let Some(part) = answer.chunk().await.map_err(error::of_client)? {

@@ -18,8 +18,8 @@ use crate::config::{Fallback, LiveBy};
 /// The longest pause after a first failure. It doubles with each that follows, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(16);
-/// This many immediate answers to long polls without changes, in a row, mean that the server does
-/// not wait.
+/// After this many immediate answers to long polls without changes, in a row, the server counts as
+/// one that does not wait.
 const HASTY: u32 = 3;
 /// After this many long polls that lasted their full wait, a shortened wait is lengthened again.
 const KEPT: u32 = 20;
@@ -77,14 +77,14 @@ pub(super) struct Ladder {
     strikes: u32,
     /// Immediate answers to long polls without changes, since the last one that waited.
     hasty: u32,
-    /// How long a long poll may be kept here.
+    /// How long a long poll may wait on this network.
     wait: Duration,
     /// Long polls in a row that lasted that long.
     kept: u32,
-    /// The next request does not wait: it returns the changes that exist, and shows whether the
+    /// Whether the next request does not wait: it returns existing changes, and shows whether the
     /// server is reachable.
     probing: bool,
-    /// A higher way is being tried.
+    /// Whether a higher way is being tried.
     trying: bool,
     /// How often in a row a stream, and a long poll, failed.
     failed: [u32; 2],
@@ -211,7 +211,7 @@ impl Ladder {
                     self.fall(now);
                 }
             }
-            // News may come at any time.
+            // Changes may arrive at any time.
             Rung::LongPoll => self.strikes = 0,
             Rung::Stream => {}
         }
@@ -243,7 +243,7 @@ impl Ladder {
         self.pause = (after, after.saturating_add(backoff));
         if self.trying || self.strikes >= self.rules.fallback.failures.max(1) {
             self.fall(now);
-            // Another way may work at once, unless the server sent a delay.
+            // Another way may work at once, unless the server requested a delay.
             if !after.is_zero() {
                 self.pause = (after, after.saturating_add(backoff));
             }
@@ -292,9 +292,9 @@ impl Ladder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     Nothing,
-    /// Everything up to the head.
+    /// All changes up to the head.
     Some,
-    /// Not everything up to the head.
+    /// Changes that do not reach the head.
     More,
 }
 

@@ -21,8 +21,7 @@ use crate::format::{Changes, Content, entity_tag, write_cursor};
 /// Longer cursors are sent in a body.
 const LONGEST_IN_ADDRESS: usize = 4_000;
 
-/// The slowest link on which the time for a request with a body is enough: so many bytes in a
-/// second.
+/// The slowest link, in bytes per second, on which the time for a request with a body is enough.
 const SLOWEST: usize = 2 << 10;
 
 /// How the changes of a scope are requested.
@@ -37,7 +36,7 @@ pub(super) enum By {
 /// The answer to a request for a chunk.
 pub(super) enum Brought {
     Changes(Changes),
-    /// Nothing follows on the cursor.
+    /// Nothing follows the cursor.
     Nothing,
 }
 
@@ -49,7 +48,7 @@ struct Known {
     covers: Option<BTreeSet<Collection>>,
 }
 
-/// See the module.
+/// The state of one connection: see the module.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) way: Arc<Way>,
@@ -111,9 +110,9 @@ impl Line {
         }
     }
 
-    /// A request that does not reach the server, or whose answer breaks the protocol, ends the
-    /// connection. An error that the server returns affects that request alone, whatever its advice
-    /// is.
+    /// Decides about a failed request. One that does not reach the server, or whose answer breaks
+    /// the protocol, ends the connection. An error that the server returns affects only that
+    /// request, whatever its advice is.
     pub(super) fn judge(&self, trouble: Trouble) -> Error {
         let Trouble { error, what } = trouble;
         if !matches!(what, What::Refused(_)) && error.retry() == Retry::Reconnect {
@@ -122,7 +121,7 @@ impl Line {
         error
     }
 
-    /// The server broke the protocol.
+    /// Returns the error for a violation of the protocol, and ends the connection.
     pub(super) fn broken(&self, message: &'static str) -> Error {
         self.judge(Trouble::new(What::Broken, broken(message)))
     }
@@ -136,8 +135,8 @@ impl Line {
         self.within_with(0, request).await
     }
 
-    /// The same for a request with a large body. How much of it has left this machine is not seen
-    /// here, so it gets the time that it takes on a slow link.
+    /// The same for a request with a large body. How much of it was sent is not known here, so it
+    /// gets the time that it takes on a slow link.
     pub(super) async fn within_with<T>(
         &self,
         body: usize,
@@ -210,7 +209,7 @@ impl Line {
         self.greeting.clone()
     }
 
-    /// Requests what follows a cursor. The answer is 304, or its body has not been read.
+    /// Requests the changes after a cursor. The answer is 304, or its body has not been read.
     pub(super) async fn changes(&self, pull: &Pull, by: By) -> Result<Response, Trouble> {
         let cursor = write_cursor(&pull.cursor);
         let mut ask = if cursor.len() > LONGEST_IN_ADDRESS {
@@ -256,7 +255,7 @@ impl Line {
         Ok(Brought::Changes(self.http().read(answer).await?))
     }
 
-    /// Records where a chunk ended that was requested with that cursor.
+    /// Records the end of a chunk that was requested with that cursor.
     pub(super) fn remember(&self, chunk: &Chunk, cursor: &Cursor) {
         if chunk.after != cursor.after {
             return;
@@ -267,8 +266,8 @@ impl Line {
         all.insert(chunk.scope.clone(), known);
     }
 
-    /// Adds the mark that a cursor lacks, if it follows a chunk of this connection: requests are
-    /// independent here, and only the mark shows that the server was restored in between.
+    /// Adds the missing mark to a cursor that follows a chunk of this connection: requests are
+    /// independent, and only the mark shows that the server was restored in between.
     pub(super) fn complete(&self, pull: &mut Pull) {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Known { after, .. }) = all.get(&pull.scope)
@@ -280,7 +279,7 @@ impl Line {
         }
     }
 
-    /// Returns the chunk that a 304 stands for: an empty one, read at the head.
+    /// Returns the chunk for a 304: an empty one, read at the head.
     pub(super) fn nothing_after(&self, pull: &Pull) -> Option<Chunk> {
         let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let at = pull.cursor.position;

@@ -1,4 +1,4 @@
-//! Following a scope: a cursor that moves with the chunks returned, received as the ladder decides.
+//! Follows a scope: a cursor that moves with the returned chunks, received as the ladder decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,11 @@ use crate::api;
 use crate::error::{Trouble, What, foreign, of_client, too_late};
 use crate::format::{Changes, Event, EventReader, Format};
 
-/// The number of chunks in a row that may not start at the cursor. Each is discarded and requested
-/// again.
+/// How many chunks in a row may not start at the cursor. Each is discarded and requested again.
 const MISPLACED: u32 = 5;
 
-/// The chunks after a cursor. Requests are sent and answers read only while the stream is polled.
+/// Returns the chunks after a cursor. Requests are sent and answers are read only while the stream
+/// is polled.
 pub(super) fn live(line: Arc<Line>, pull: Pull) -> BoxStream<'static, Result<Delivery>> {
     let ladder = line.way.ladder();
     let live = Live { ladder, line, pull, open: None, misplaced: 0 };
@@ -124,7 +124,7 @@ impl Live {
         }
     }
 
-    /// A chunk that starts at the cursor moves it. Other chunks, and empty ones, are not returned.
+    /// Moves the cursor by a chunk that starts at it. Returns no other chunks, and no empty ones.
     fn take(&mut self, chunk: Chunk) -> Result<Option<Chunk>> {
         let cursor = &self.pull.cursor;
         if chunk.scope != self.pull.scope || chunk.next < chunk.after {
@@ -149,7 +149,7 @@ impl Live {
     async fn ask(&mut self) -> Result<Option<Changes>> {
         if self.ladder.is_stuck() {
             // Either this way of following fails, or the whole link: a request that does not wait
-            // shows which.
+            // distinguishes the two.
             self.poll().await?;
             let error =
                 Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")
@@ -277,7 +277,7 @@ impl Live {
         Ok(())
     }
 
-    /// Opens a stream, and reads until its first bytes are there.
+    /// Opens a stream, and reads until its first bytes have arrived.
     async fn begin_stream(&self, place: OwnedSemaphorePermit) -> Result<Open, Trouble> {
         let http = self.line.http();
         let mut answer = self.line.changes(&self.pull, By::Stream).await?;
@@ -287,7 +287,7 @@ impl Live {
             return Err(foreign(answer.status(), answer.headers()));
         }
         let max = http.config.max_answer_bytes;
-        // A third more for base64, and something for the lines around it.
+        // A third more for base64, and some bytes for the lines around it.
         let longest = match http.format() {
             Format::Frame => max.saturating_add(max / 3 + 1_024),
             Format::Json => max,
@@ -338,7 +338,7 @@ impl Live {
 }
 
 impl Open {
-    /// Reads the next event. The timeout is for silence: a large event may take longer while its
+    /// Reads the next event. The timeout limits silence: a large event may take longer while its
     /// bytes arrive.
     async fn hear(&mut self, patience: Duration, activity: &Activity) -> Result<Heard> {
         loop {

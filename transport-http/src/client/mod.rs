@@ -1,4 +1,4 @@
-//! The replica's side.
+//! The client's side.
 
 mod connection;
 mod events;
@@ -33,9 +33,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The transport of a replica over HTTP.
 ///
-/// Each operation is a request of its own; connections of TCP are shared among them and used again.
-/// [`LiveBy`] sets how changes are received while a replica follows a scope: by default the
-/// transport finds out what the way to the server allows.
+/// Each operation is a separate request; TCP connections are shared and reused. [`LiveBy`] sets how
+/// changes are received while a replica follows a scope: by default the transport finds out which
+/// ways work on the network.
 ///
 /// ```
 /// use transport_http::{HttpConfig, HttpTransport};
@@ -47,18 +47,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct HttpTransport(Arc<Way>);
 
-/// What all connections of a transport share.
+/// The shared state of all connections of a transport.
 #[derive(Debug)]
 struct Way {
     http: Http,
     started: Instant,
-    /// The ladder's experience with this server.
+    /// The ladder's knowledge about this server.
     ladder: Mutex<Ladder>,
     live_by: watch::Sender<Option<LiveBy>>,
 }
 
 impl Way {
-    /// A time that only moves forward.
+    /// Returns a monotonic time.
     fn now(&self) -> Now {
         Now(0).plus(self.started.elapsed())
     }
@@ -67,7 +67,7 @@ impl Way {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner).for_another()
     }
 
-    /// Records what a live stream has found out, and returns which way it uses.
+    /// Records the findings of a live stream, and its way.
     fn learn(&self, ladder: &Ladder) {
         *self.ladder.lock().unwrap_or_else(PoisonError::into_inner) = ladder.clone();
         let by = LiveBy::from(ladder.rung());
@@ -103,7 +103,7 @@ impl HttpTransport {
     }
 
     /// Returns how changes are received: none before a live stream was opened, and never
-    /// [`LiveBy::Auto`]. If several scopes are followed, the way that was used last.
+    /// [`LiveBy::Auto`]. If several scopes are followed, it is the way that was used last.
     #[must_use]
     pub fn live_by(&self) -> watch::Receiver<Option<LiveBy>> {
         self.0.live_by.subscribe()
@@ -115,8 +115,8 @@ impl Transport for HttpTransport {
     /// Greets the server. No socket is held open: the connection lasts until it is closed, or until
     /// a request on it does not reach the server.
     ///
-    /// The token travels in a header with each request, and not in the greeting; HTTP has
-    /// compressions of its own.
+    /// The token is sent in a header of each request, and not in the greeting; HTTP has its own
+    /// compression.
     async fn connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
         let token = http::token(hello.token.take().as_deref())?;
         hello.compressions = Vec::new();

@@ -55,12 +55,12 @@ fn is_here(url: &Url) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The variables from which the client reads a proxy, in this order. It silently ignores one that
-/// it cannot use.
+/// Checks the variables from which the client reads a proxy, in this order. The client silently
+/// ignores an unusable one.
 fn check(server: &Url, variable: impl Fn(&str) -> Option<String>) -> Result<()> {
     let names: &[&str] = match server.scheme() {
         "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        // A CGI program is given the header `Proxy` of a request in this variable.
+        // In a CGI program this variable contains the header `Proxy` of a request.
         _ if variable("REQUEST_METHOD").is_some() => &["ALL_PROXY", "all_proxy"],
         _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
     };
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_this_machine_is_known_by_its_address() {
+    fn servers_on_this_machine_are_detected_by_their_address() {
         for here in
             ["http://localhost:1", "https://a.localhost/x", "http://127.9.0.1", "http://[::1]:80"]
         {

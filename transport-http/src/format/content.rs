@@ -12,25 +12,25 @@ use super::json;
 
 /// A value that is sent as the body of a request or an answer, in both formats.
 pub trait Content: Sized {
-    /// The message of a frame.
+    /// Returns the message of a frame.
     fn into_message(self) -> Message;
 
     /// Returns the content of a frame, if it is of this type.
     fn from_message(message: Message) -> Option<Self>;
 
-    /// The JSON.
+    /// Returns the JSON.
     ///
     /// # Errors
     /// `Internal` if a document's body is not JSON.
     fn into_json(self) -> Result<Vec<u8>>;
 
-    /// Reads the JSON. A request need not name its scope if the address did.
+    /// Reads the JSON. A request need not name its scope if its address does.
     ///
     /// # Errors
-    /// `InvalidInput` (requests) or `Protocol` (answers) with what is wrong and where.
+    /// `InvalidInput` (requests) or `Protocol` (answers), with the reason and the place.
     fn from_json(bytes: &[u8], scope: Option<&Scope>) -> Result<Self>;
 
-    /// The scope that a request addresses, if it addresses one.
+    /// Returns the scope that a request addresses, if it addresses one.
     fn scope(&self) -> Option<&Scope> {
         None
     }
@@ -42,19 +42,19 @@ pub trait Content: Sized {
 pub struct Continued {
     /// The chunk.
     pub chunk: Chunk,
-    /// The cursor that follows it; none if it came in a frame.
+    /// The cursor that follows it; none if it arrived in a frame.
     pub cursor: Option<Cursor>,
 }
 
 /// The answer to a read of the log.
 pub type Changes = Delivery<Box<Continued>>;
 
-/// The state of a scope in brief.
+/// A summary of a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Glance {
     /// The scope.
     pub scope: Scope,
-    /// The life of its log.
+    /// The epoch of its log.
     pub epoch: Epoch,
     /// Its newest position.
     pub head: Seq,
@@ -69,7 +69,7 @@ pub struct Glance {
 
 #[cfg(feature = "server")]
 impl Glance {
-    /// What a server keeps of a scope, as far as it is shown.
+    /// Creates the summary of a scope from its row.
     #[must_use]
     pub fn new(scope: Scope, row: &ServerScope) -> Self {
         let ServerScope { epoch, head, horizon, documents, digest, .. } = *row;
@@ -152,7 +152,7 @@ impl Content for Changes {
             Ok(continued) => return Ok(Self::Chunk(Box::new(continued))),
             Err(error) => error,
         };
-        // If a value parses as neither, the error for the chunk is the more likely one.
+        // If the value is neither, the error for the chunk is the more likely one.
         json::reset::read(bytes, scope).map(Self::Reset).map_err(|_| error)
     }
 }

@@ -1,4 +1,4 @@
-//! Cursors as text, and the entity tags that go with them.
+//! Cursors as text, and their entity tags.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,16 +6,16 @@ use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Cursor, Epoch, LogMark, Seq};
 
-/// A cursor as opaque text, for addresses and JSON.
+/// Returns a cursor as opaque text, for addresses and JSON.
 #[must_use]
 pub fn write_cursor(cursor: &Cursor) -> String {
     URL_SAFE_NO_PAD.encode(cursor.to_bytes())
 }
 
-/// Reads a cursor from its text. Empty text is the beginning, as no cursor is.
+/// Reads a cursor from its text. Empty text is the beginning, like a missing cursor.
 ///
 /// # Errors
-/// `InvalidInput` if that is no cursor.
+/// `InvalidInput` for an invalid cursor.
 pub fn read_cursor(text: &str) -> Result<Cursor> {
     if text.is_empty() {
         return Ok(Cursor::default());
@@ -25,7 +25,7 @@ pub fn read_cursor(text: &str) -> Result<Cursor> {
     Cursor::from_bytes(bytes.into()).map_err(|e| no_cursor(e.message().to_owned()))
 }
 
-/// A mark of a log as opaque text, for JSON.
+/// Returns a mark of a log as opaque text, for JSON.
 #[must_use]
 pub(super) fn write_mark(mark: &LogMark) -> String {
     URL_SAFE_NO_PAD.encode(mark.to_bytes())
@@ -34,24 +34,24 @@ pub(super) fn write_mark(mark: &LogMark) -> String {
 /// Reads a mark of a log from its text.
 ///
 /// # Errors
-/// `InvalidInput` if that is no mark.
+/// `InvalidInput` for an invalid mark.
 pub(super) fn read_mark(text: &str) -> Result<LogMark> {
     let no_mark = |why: String| Error::new(ErrorKind::InvalidInput, format!("no mark: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| no_mark(e.to_string()))?;
     LogMark::from_bytes(bytes.into()).map_err(|e| no_mark(e.message().to_owned()))
 }
 
-/// The entity tag of a reader's position.
+/// Returns the entity tag of a reader's position.
 #[must_use]
 pub fn entity_tag(epoch: Epoch, position: Seq) -> String {
     format!("\"{epoch}-{position}\"")
 }
 
-/// Whether an `If-None-Match` names that tag. Weak tags count: on the way a gateway may have made
-/// them of ours.
+/// Returns whether an `If-None-Match` names that tag. Weak tags count: a gateway may have made ours
+/// weak.
 #[must_use]
 pub fn has_entity_tag(if_none_match: &str, tag: &str) -> bool {
-    // Our tags hold no commas, so what is torn apart here was another's.
+    // Our tags contain no commas, so a tag that is split here is another one.
     if_none_match.split(',').any(|t| {
         let t = t.trim();
         t.strip_prefix("W/").unwrap_or(t) == tag

@@ -20,7 +20,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The name of the event.
+    /// Returns the name of the event.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -32,8 +32,8 @@ impl Event {
     }
 }
 
-/// Makes the data of a stream's events. Frames are numbered from 0 in each stream, so that one
-/// which is lost or doubled is noticed.
+/// Writes the data of a stream's events. Frames are numbered from 0 in each stream, so that a lost
+/// or duplicated one is detected.
 #[derive(Debug)]
 pub struct EventWriter {
     format: Format,
@@ -41,13 +41,13 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// For a stream that begins.
+    /// Creates a writer for a new stream.
     #[must_use]
     pub fn new(format: Format) -> Self {
         Self { format, frames: FrameWriter::default() }
     }
 
-    /// What the data is.
+    /// Returns the format of the data.
     #[must_use]
     pub fn format(&self) -> Format {
         self.format
@@ -79,8 +79,8 @@ impl EventWriter {
         }
     }
 
-    /// The data of the next event, as a frame with a message that was encoded already, piece by
-    /// piece: so it takes up little memory beside the message, which others may share.
+    /// Returns the data of the next event, as a frame with a message that is already encoded, piece
+    /// by piece: so it uses little memory besides the message, which may be shared.
     #[must_use]
     pub fn pieces(&mut self, payload: &Payload) -> Pieces {
         let [header, payload] = self.frames.parts(0, payload);
@@ -95,7 +95,7 @@ pub struct Pieces {
     payload: Bytes,
 }
 
-/// How many bytes of a frame are one piece. Only the last one may be no multiple of three.
+/// The number of bytes of a frame in one piece. It is a multiple of three, except for the last one.
 const PIECE: usize = 48 << 10;
 
 impl Iterator for Pieces {
@@ -124,13 +124,13 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    /// For a stream that begins. Payloads of frames may have that many bytes.
+    /// Creates a reader for a new stream. Payloads of frames may have up to that many bytes.
     #[must_use]
     pub fn new(format: Format, max_payload: usize) -> Self {
         Self { format, frames: FrameReader::new(max_payload) }
     }
 
-    /// Reads the next event; none if its name is not one of ours.
+    /// Reads the next event; none for an unknown name.
     ///
     /// # Errors
     /// `Protocol` if the data does not match the event's name, or if an event is missing before it.

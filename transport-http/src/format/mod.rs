@@ -1,9 +1,9 @@
 //! The two formats of messages over HTTP: a frame of the protocol, or JSON.
 //!
-//! [`Format`] turns everything that is the body of a request or an answer ([`Content`]) into bytes
-//! and back. The events of a stream are made by [`EventWriter`] and read by [`EventReader`],
-//! cursors in addresses by [`write_cursor`] and [`read_cursor`], and errors become statuses and
-//! come back in [`status_of`] and [`error_of`].
+//! [`Format`] converts every body of a request or an answer ([`Content`]) to bytes and back. The
+//! events of a stream are written by [`EventWriter`] and read by [`EventReader`], cursors in
+//! addresses by [`write_cursor`] and [`read_cursor`], and errors are converted to statuses and back
+//! by [`status_of`] and [`error_of`].
 //!
 //! Decoders never panic: invalid bytes give an error that names the problem and its place.
 
@@ -35,12 +35,12 @@ pub use status::{error_of, retry_after, status_of};
 pub enum Format {
     /// One frame of the protocol, on stream 0.
     Frame,
-    /// JSON, for people and for programs that have no codec of the protocol.
+    /// JSON, for people and for programs without a codec of the protocol.
     Json,
 }
 
 impl Format {
-    /// Its type of content.
+    /// Returns its type of content.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Format {
         }
     }
 
-    /// The format that a `Content-Type` names, whatever its parameters are.
+    /// Returns the format of a `Content-Type`, whatever its parameters are.
     #[must_use]
     pub fn of_content_type(content_type: &str) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -58,7 +58,7 @@ impl Format {
             .find(|f| f.content_type().eq_ignore_ascii_case(essence))
     }
 
-    /// The bytes of a whole body.
+    /// Returns the bytes of a whole body.
     ///
     /// # Errors
     /// `Internal` if a document's body is not JSON, which a storage should never contain.
@@ -72,17 +72,16 @@ impl Format {
     /// Reads a whole body.
     ///
     /// # Errors
-    /// `InvalidInput` for JSON of a request that is not what is expected, with the place;
-    /// `Protocol` for an answer, or for a frame that was changed on the way or holds something
-    /// else.
+    /// `InvalidInput` for invalid JSON in a request, with the place; `Protocol` for an answer, or
+    /// for a frame that was changed on the way or has another content.
     pub fn decode<T: Content>(self, bytes: Bytes) -> Result<T> {
         self.read(bytes, None)
     }
 
-    /// Decodes a request to that scope: JSON may omit the scope, and may not name another one.
+    /// Decodes a request to that scope: JSON may omit the scope, but not name another one.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode), and `InvalidInput` if it is about another scope.
+    /// As [`decode`](Self::decode), and `InvalidInput` for another scope.
     pub fn decode_for<T: Content>(self, bytes: Bytes, scope: &Scope) -> Result<T> {
         let content: T = self.read(bytes, Some(scope))?;
         match content.scope() {
@@ -103,7 +102,7 @@ impl Format {
     }
 }
 
-/// The one frame that carries a message which was encoded already.
+/// Returns the one frame of a message that is already encoded.
 #[must_use]
 pub fn frame(payload: &Payload) -> Bytes {
     FrameWriter::default().frame(0, payload)

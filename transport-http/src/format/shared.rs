@@ -1,5 +1,5 @@
-//! Chunks that many readers are sent, in parts: the large one is encoded once and shared, what
-//! differs from reader to reader is small.
+//! Chunks for many readers, in parts: the large part is encoded once and shared, the parts that
+//! differ between readers are small.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use sync_server::SharedChunk;
 
 use super::{EventWriter, Format, json, write_cursor};
 
-/// The JSON of a chunk, which readers continue with their cursors.
+/// The JSON of a chunk, to which each reader's cursor is appended.
 const JSON: &str = "json";
-/// The same with its line breaks cut for an event; empty if it has none.
+/// The same with its lines split for an event; empty if it has no line breaks.
 const EVENT: &str = "event";
 
 /// Parts of a body or of an event, in their order.
@@ -29,7 +29,7 @@ fn continued(open: Bytes, cursor: &Cursor, end: &str) -> Result<[Bytes; 2]> {
     Ok([open, rest.into()])
 }
 
-/// The body of an answer: the chunk, and for JSON the cursor that follows it.
+/// Returns the body of an answer: the chunk, and for JSON the cursor that follows it.
 ///
 /// # Errors
 /// `Internal` if a document's body is not JSON.
@@ -44,7 +44,7 @@ pub fn chunk_body(
     }
 }
 
-/// An event that carries a chunk, with the cursor that follows it as its id.
+/// Returns an event that carries a chunk, with the cursor that follows it as its id.
 ///
 /// # Errors
 /// `Internal` if a document's body is not JSON.
@@ -67,8 +67,8 @@ pub fn chunk_event(
     Ok(Box::new(begin.chain(continued(open, cursor, "}\n\n")?)))
 }
 
-/// Data is cut at line breaks, of which there are three kinds; only white space between the parts
-/// of JSON holds any. Nothing for data without one.
+/// Splits data at line breaks, of which there are three kinds; they occur only in white space of
+/// the JSON. Returns nothing for data without one.
 fn cut(data: &[u8]) -> Bytes {
     if !data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return Bytes::new();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_breaks_cut_the_data_and_nothing_else() {
+    fn data_is_split_at_line_breaks_only() {
         assert_eq!(cut(b"[1,\r\n2,\n3,\r4]"), "[1,\ndata: 2,\ndata: 3,\ndata: 4]");
         assert_eq!(cut(b"{}"), "");
     }

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_ours_comes_back_as_it_was() {
+    fn an_error_of_the_server_is_read_back() {
         let later = Retry::Later(Some(Duration::from_millis(1_500)));
         let error = Error::new(ErrorKind::Overloaded, "come back").retrying(later);
         for format in [Format::Frame, Format::Json] {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_fills_in_what_the_body_leaves_open() {
+    fn the_header_supplies_a_wait_that_the_body_lacks() {
         let error = Error::new(ErrorKind::Storage, "the disk is full");
         let body = Format::Json.encode(WireError::from(&error)).unwrap();
         let back = error_of(500, Some(Format::Json), &body, Some("7"));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_gateway_goes_by_its_status_and_is_never_for_good() {
+    fn a_gateways_answer_is_read_by_its_status_and_never_permanent() {
         let body = Bytes::from_static(b"{\"message\":\"no\xff\"}\n");
         for (status, kind) in [
             (401, ErrorKind::Unauthenticated),

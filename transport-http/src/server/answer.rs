@@ -32,13 +32,13 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// An error of the requested operation, with a status of its own.
+    /// Creates an error of the requested operation, with a given status.
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let error = Error::new(ErrorKind::InvalidInput, message);
         Self { error, status: status.as_u16() }
     }
 
-    /// A greeting negotiates the version.
+    /// Creates an error of a greeting, which negotiates the version.
     pub(super) fn of_greeting(error: Error) -> Self {
         let status = status_of(error.kind());
         Self { error, status }
@@ -67,7 +67,7 @@ impl Failure {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::UPGRADE_REQUIRED => {
-                // The status demands both.
+                // The status requires both headers.
                 headers.insert(header::UPGRADE, HeaderValue::from_static("twotide/1"));
                 headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             }
@@ -80,7 +80,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
-            // Beyond the greeting it is the server's own data that is not compatible.
+            // Except in the greeting, it means that the server's own data is incompatible.
             ErrorKind::Incompatible => 500,
             kind => status_of(kind),
         };
@@ -115,7 +115,7 @@ fn in_one(body: Bytes) -> InParts {
     InParts([body].into())
 }
 
-/// An answer with a whole body.
+/// Returns an answer with a whole body.
 fn whole(status: StatusCode, format: Format, body: InParts) -> Response {
     let content_type = HeaderValue::from_static(format.content_type());
     let headers = [
@@ -126,7 +126,7 @@ fn whole(status: StatusCode, format: Format, body: InParts) -> Response {
     (status, headers, Body::new(body)).into_response()
 }
 
-/// An answer with that content.
+/// Returns an answer with that content.
 pub(super) fn content<T: Content>(format: Format, content: T) -> Result<Response, Failure> {
     let body = format.encode(content)?;
     Ok(whole(StatusCode::OK, format, in_one(body)))
@@ -137,8 +137,8 @@ pub(super) fn json(body: impl Into<Bytes>) -> Response {
     whole(StatusCode::OK, Format::Json, in_one(body.into()))
 }
 
-/// The answer to a read of the log from that cursor: the chunk with its entity tag, a reset, or 304
-/// if the reader has that state already.
+/// Returns the answer to a read of the log from that cursor: the chunk with its entity tag, a
+/// reset, or 304 if the reader already has that state.
 pub(super) fn changes(
     format: Format,
     served: Served,
@@ -193,7 +193,7 @@ pub(super) async fn finish(response: Response) -> Response {
     permits::tie(response)
 }
 
-/// Keeps status and headers.
+/// Replaces the body, and keeps status and headers.
 fn with_body(bare: Response, message: &str) -> Response {
     let mut response = Failure::new(bare.status(), message).answer(Format::Json);
     let kept = |name: &HeaderName| *name != header::CONTENT_LENGTH;

@@ -14,27 +14,27 @@ use transport_kit::BrowserPolicy;
 #[non_exhaustive]
 pub struct HttpServerConfig {
     /// Requests at a time, until their answers are written; a further one is refused with the
-    /// advice to retry later. Default 256. Each may hold a body in memory, for which all of them
-    /// have [`body_memory`](Self::body_memory). A client that does not read its answer keeps its
-    /// place until the listener cuts it (`ListenConfig::write_timeout`).
+    /// advice to retry later. Default 256. Each may hold a body in memory, within
+    /// [`body_memory`](Self::body_memory) for all of them. A client that does not read its answer
+    /// keeps its place until the listener closes its connection (`ListenConfig::write_timeout`).
     pub requests: usize,
-    /// The same, of one address; behind a gateway that is the gateway's. Default 192.
+    /// The same for one address; behind a gateway that is the gateway's. Default 192.
     pub requests_per_address: usize,
-    /// The same, of one principal, on a server that does not admit every client. Default 128.
+    /// The same for one principal, on a server that does not admit every client. Default 128.
     pub requests_per_principal: usize,
     /// Concurrent greetings with the token in the body instead of the header, whose clients are not
     /// authenticated yet. Default 64.
     pub greetings: usize,
-    /// The same, of one address. Default 32.
+    /// The same for one address. Default 32.
     pub greetings_per_address: usize,
     /// The largest body of such a greeting, in bytes. Default 64 KiB.
     pub greeting_bytes: usize,
     /// How long such a body may stall. Default 10 s.
     pub greeting_time: Duration,
-    /// Streams, and requests that wait for something to follow, at a time; further ones are refused
-    /// with the advice to retry later. Default 10,000. Each holds a chunk at most.
+    /// Streams and waiting requests at a time; further ones are refused with the advice to retry
+    /// later. Default 10,000. Each holds at most one chunk.
     pub streams: usize,
-    /// The same, of one principal, on a server that does not admit every client. Default 2,000.
+    /// The same for one principal, on a server that does not admit every client. Default 2,000.
     pub streams_per_principal: usize,
     /// How long a request may take, not counting the wait that it requested, and how long its body
     /// may stall: a body that delivers at least 4 KiB in this time may take longer. Default 60 s.
@@ -47,9 +47,9 @@ pub struct HttpServerConfig {
     /// The largest body of a request in bytes, also after decompression. Default: the largest frame
     /// that the server accepts (16 MiB).
     pub body_bytes: Option<usize>,
-    /// The most memory that bodies of more than 64 KiB take up, from when they arrive until their
-    /// requests are answered; of one address three quarters of it. A request whose body finds no
-    /// room is refused with the advice to retry later. Default 128 MiB.
+    /// The most memory for bodies of more than 64 KiB, from their arrival until their requests are
+    /// answered; one address may use three quarters of it. A request whose body finds no room is
+    /// refused with the advice to retry later. Default 128 MiB.
     pub body_memory: usize,
     /// The shortest time after which rejected clients may retry. Default 5 s.
     pub retry_after: Duration,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::api;
 use crate::format::{Changes, Event, EventWriter, Format, Parts, chunk_event};
 
-/// How much is sent at once, so that a buffering intermediary has no reason to hold it back.
+/// The padding that is sent at once, so that a buffering intermediary does not hold it back.
 const PADDING: usize = 2 << 10;
 
 type Next = BoxFuture<'static, (Follower, Result<Option<Served>>)>;
@@ -120,7 +120,7 @@ impl Events {
     }
 }
 
-/// One event whose data has no line breaks, which all but the data of chunks are.
+/// Returns an event whose data has no line breaks, which is so for all but the data of chunks.
 fn written(name: &str, data: &str) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }

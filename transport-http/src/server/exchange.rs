@@ -70,10 +70,10 @@ impl Wanted {
         (Self::Whole(Format::Frame), api::FRAME),
         (Self::Events, api::EVENTS),
     ];
-    /// JSON alone.
+    /// JSON only.
     pub(super) const JSON: &[(Self, &'static str)] = &[(Self::Whole(Format::Json), api::JSON)];
 
-    /// The format of answers that are not streamed, such as errors.
+    /// Returns the format of answers that are not streamed, such as errors.
     pub(super) fn format(self) -> Format {
         match self {
             Self::Whole(format) => format,
@@ -149,12 +149,12 @@ impl App {
     }
 }
 
-/// A header as text, if it is there and is text.
+/// Returns a header as text, if it exists and is text.
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     headers.get(name).and_then(|h| h.to_str().ok())
 }
 
-/// A header that is a list, which may come in several lines.
+/// Returns a header that is a list, which may be split into several lines.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let lines: Vec<_> = headers.get_all(name).iter().filter_map(|h| h.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(","))
@@ -167,7 +167,7 @@ pub(super) struct Exchange {
     pub(super) parts: Parts,
     /// The principal's name, once it is known.
     principal: Option<String>,
-    /// What the request holds until its answer is written.
+    /// The resources of the request until its answer is written.
     held: Held,
     /// The memory that its body reserves until the request is answered.
     body: Mutex<BodyPlaces>,
@@ -226,7 +226,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Bounds the time of a piece of work.
+    /// Limits the time of a future.
     pub(super) async fn in_time<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -234,17 +234,17 @@ impl Exchange {
         in_time(self.app.config.request_time, work).await
     }
 
-    /// A header as text.
+    /// Returns a header as text.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         text(&self.parts.headers, name)
     }
 
-    /// A header that is a list.
+    /// Returns a header that is a list.
     pub(super) fn list(&self, name: &HeaderName) -> Option<String> {
         list(&self.parts.headers, name)
     }
 
-    /// The token that the request carries.
+    /// Returns the token that the request carries.
     pub(super) fn token(&self) -> Result<Option<&str>, Failure> {
         let Some(value) = self.parts.headers.get(header::AUTHORIZATION) else { return Ok(None) };
         let bearer = value.to_str().ok().and_then(|v| v.split_once(' '));
@@ -259,7 +259,7 @@ impl Exchange {
         }
     }
 
-    /// The replica that sent the request, if the header names one.
+    /// Returns the replica that sent the request, if the header names one.
     pub(super) fn replica(&self) -> Result<Option<ReplicaId>> {
         let Some(value) = self.parts.headers.get(api::REPLICA) else { return Ok(None) };
         let id = value.to_str().ok().and_then(|v| v.trim().parse().ok());
@@ -269,7 +269,7 @@ impl Exchange {
         })
     }
 
-    /// The scope in the address.
+    /// Returns the scope in the address.
     pub(super) async fn scope(&mut self) -> Result<Scope, Failure> {
         use axum::extract::FromRequestParts as _;
         let wrong = |e: String| Error::new(ErrorKind::InvalidInput, e);
@@ -280,7 +280,7 @@ impl Exchange {
         Ok(Scope::new(scope)?)
     }
 
-    /// The parameters in the address.
+    /// Returns the parameters in the address.
     pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let query = Query::<T>::try_from_uri(&self.parts.uri);
         Ok(query.map(|Query(q)| q).map_err(|e| {
@@ -298,7 +298,7 @@ impl Exchange {
         self.bounded_content(body, scope, most, time).await
     }
 
-    /// The same, with bounds of its own.
+    /// The same, with given bounds.
     pub(super) async fn bounded_content<T: Content>(
         &self,
         body: Body,

@@ -19,7 +19,7 @@ pub(super) fn best<T: Copy>(accept: Option<&str>, offered: &[(T, &'static str)])
     best.map(|(_, content)| content)
 }
 
-/// The quality of a content type, in thousandths.
+/// Returns the quality of a content type, in thousandths.
 fn quality(accept: &str, name: &str) -> u16 {
     let mut found = (0, 0);
     for range in accept.split(',') {
@@ -40,14 +40,14 @@ fn quality(accept: &str, name: &str) -> u16 {
     found.1
 }
 
-/// Whether a range like `text/*` covers a type.
+/// Returns whether a range like `text/*` covers a type.
 fn covers(range: &str, name: &str) -> bool {
     let kind = range.strip_suffix("/*");
     let own = name.split_once('/').map(|(kind, _)| kind);
     kind.zip(own).is_some_and(|(range, own)| range.eq_ignore_ascii_case(own))
 }
 
-/// `0.5` as 500.
+/// Parses a quality: `0.5` becomes 500.
 fn thousandths(q: &str) -> Option<u16> {
     let (whole, rest) = q.split_once('.').unwrap_or((q, ""));
     if rest.len() > 3 || !rest.bytes().all(|b| b.is_ascii_digit()) {
@@ -69,7 +69,7 @@ mod tests {
     const OFFERED: [(char, &str); 3] = [('j', JSON), ('f', FRAME), ('e', EVENTS)];
 
     #[test]
-    fn the_content_that_is_liked_best_is_chosen() {
+    fn the_content_with_the_highest_quality_is_chosen() {
         for (accept, chosen) in [
             (None, Some('j')),
             (Some(""), Some('j')),

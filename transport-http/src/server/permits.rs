@@ -1,9 +1,9 @@
-//! What a request holds until its answer is written: its place among the requests, and the server's
-//! promise to wait for it.
+//! The resources of a request until its answer is written: its place among the requests, and a
+//! session that a draining server waits for.
 //!
-//! A handler ends long before a slow client has read its answer, and the answer is what takes up
-//! memory. So both are tied to the bytes of the answer: they are released when the bytes are handed
-//! to the operating system, or when the connection is cut.
+//! A handler ends long before a slow client has read its answer, and the answer uses memory. So
+//! both are tied to the bytes of the answer: they are released when the bytes are passed to the
+//! operating system, or when the connection is closed.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,14 +38,14 @@ impl Held {
         *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
-    /// Travels in the extensions of an answer; [`tie`] then ties it to the body, after compression.
+    /// Adds it to the extensions of an answer; [`tie`] then ties it to the body, after compression.
     pub(super) fn until_written(self, mut answer: Response) -> Response {
         answer.extensions_mut().insert(self);
         answer
     }
 }
 
-/// Ties what goes along with an answer to the bytes of its body.
+/// Ties the resources of an answer to the bytes of its body.
 pub(super) fn tie(mut answer: Response) -> Response {
     match answer.extensions_mut().remove::<Held>() {
         Some(held) => answer.map(|body| Body::new(Tied { body, held })),

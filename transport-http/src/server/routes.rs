@@ -39,7 +39,7 @@ pub(super) async fn hello(State(app): State<Arc<App>>, request: Request) -> Resp
             exchange.bounded_content(body, None, most, time).await?
         };
         hello.token = token.or(hello.token);
-        // HTTP compresses by itself.
+        // HTTP has its own compression.
         hello.compressions.clear();
         let greeted = async { exchange.server().greet(&hello).await.map_err(Failure::of_greeting) };
         let (_, welcome) = exchange.in_time(greeted).await?;
@@ -144,7 +144,7 @@ async fn stream(
     if let Some(id) = exchange.header(&super::LAST_EVENT_ID).filter(|id| !id.is_empty()) {
         pull.cursor = read_cursor(id)?;
     }
-    // A client without access gets a status, not an error within a stream.
+    // A client without access receives a status, not an error within a stream.
     exchange.in_time(peer.check(&pull.scope)).await?;
     exchange.linger()?;
     let format = match data {

@@ -42,8 +42,8 @@ fn revision() -> impl Strategy<Value = Revision> {
     (stamp(), replica()).prop_map(|(stamp, replica)| Revision { stamp, replica })
 }
 
-/// JSON that shows whether a stage parses numbers, orders keys or unescapes texts on the way.
-/// Without white space around it, which JSON within JSON does not keep.
+/// Returns JSON that reveals whether a stage parses numbers, orders keys or unescapes texts. It has
+/// no white space around it, which JSON within JSON does not keep.
 fn body() -> impl Strategy<Value = Body> {
     let texts = vec![
         "null",

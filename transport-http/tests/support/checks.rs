@@ -1,5 +1,5 @@
-//! What must hold of what arrives over HTTP, whatever the bytes are. `fuzz/` drives these with
-//! libFuzzer; `tests/fuzz.rs` with damaged input.
+//! Checks of input over HTTP that must hold for any bytes. `fuzz/` runs these with libFuzzer;
+//! `tests/fuzz.rs` with damaged input.
 
 use std::fmt::Debug;
 
@@ -17,15 +17,16 @@ mod events;
 
 use events::Item;
 
-/// A body that is read and written again is the same; what cannot be read is refused as the
-/// request's or the answer's mistake. What is read for the scope of an address is of that scope.
+/// Checks that a body is the same after it was read, written and read again, that an invalid one is
+/// refused with the right kind of error, and that one for the scope of an address is of that scope.
 fn survives<T: Content + Clone + Debug + PartialEq>(format: Format, bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     match format.decode::<T>(bytes.clone()) {
         Ok(content) => {
             let again = format.encode(content.clone()).and_then(|bytes| format.decode::<T>(bytes));
             assert_eq!(again.as_ref().ok(), Some(&content), "{again:?}");
-            // JSON and frames say the same, but for the cursor that only JSON has beside a chunk.
+            // JSON and frames have the same content, except for the cursor of a chunk, which only
+            // JSON has.
             let frame =
                 Format::Frame.encode(content).and_then(|bytes| Format::Frame.decode::<T>(bytes));
             assert!(frame.is_ok(), "{frame:?}");
@@ -42,11 +43,11 @@ fn survives<T: Content + Clone + Debug + PartialEq>(format: Format, bytes: &[u8]
     }
 }
 
-/// The body of a request or an answer: the first byte says in which format and of what (counted
-/// around), the rest is the body.
+/// Checks the body of a request or an answer: the first byte selects the format and the type
+/// (modulo their number), the rest is the body.
 ///
 /// # Panics
-/// If a body does not survive being written, or an error is of another kind than promised.
+/// If a body is not the same after it was written, or an error is of another kind than documented.
 pub fn content(bytes: &[u8]) {
     let checks: [fn(Format, &[u8]); 9] = [
         survives::<Hello>,
@@ -68,11 +69,11 @@ pub fn content(bytes: &[u8]) {
     }
 }
 
-/// A cursor in an address, and headers: the text as each of them. Bytes that are no text are
+/// Checks a cursor in an address, and headers: each is read from the text. Invalid UTF-8 is
 /// replaced in it.
 ///
 /// # Panics
-/// If a cursor is another one after it was written, or is taken of two texts.
+/// If a cursor changes when it is written, or is read from two texts.
 pub fn address(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     match read_cursor(&text) {
@@ -89,10 +90,11 @@ pub fn address(bytes: &[u8]) {
     assert_ne!(error.retry(), sync_core::error::Retry::Reconnect, "{error}");
 }
 
-/// The events of a stream, as the data of one: a line with the name, and the rest is the data.
+/// Checks the events of a stream by the data of one: a line with the name, and the rest is the
+/// data.
 ///
 /// # Panics
-/// If an event is another one after it was written, or an error is of another kind than promised.
+/// If an event changes when it is written, or an error is of another kind than documented.
 pub fn event(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (name, data) = text.split_once('\n').unwrap_or((&text, ""));
@@ -111,7 +113,7 @@ pub fn event(bytes: &[u8]) {
     }
 }
 
-/// The largest event that [`lines`] takes.
+/// The largest event that [`lines`] accepts.
 const MOST: usize = 1 << 10;
 
 fn read(parts: &mut dyn Iterator<Item = &[u8]>) -> Result<Vec<Item>, Vec<Item>> {
@@ -133,10 +135,10 @@ fn read(parts: &mut dyn Iterator<Item = &[u8]>) -> Result<Vec<Item>, Vec<Item>> 
     Ok(items)
 }
 
-/// The bytes of a stream of server-sent events.
+/// Checks the bytes of a stream of server-sent events.
 ///
 /// # Panics
-/// If it matters where the stream is cut, or an event is over the limit.
+/// If the result depends on where the stream is cut, or an event is over the limit.
 pub fn lines(bytes: &[u8]) {
     let whole = read(&mut std::iter::once(bytes));
     assert_eq!(whole, read(&mut bytes.chunks(1)), "cut after every byte");

@@ -1,4 +1,4 @@
-//! The document that describes the routes, and what it says.
+//! The OpenAPI document, and its validation.
 
 use jsonschema::Validator;
 use serde_json::Value;
@@ -11,7 +11,7 @@ pub fn document() -> Value {
 pub const METHODS: [&str; 8] =
     ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
-/// Paths and methods of the document.
+/// Returns the paths and methods of the document.
 pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -26,7 +26,7 @@ pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
     operations
 }
 
-/// What a reference stands for.
+/// Returns the target of a reference.
 pub fn resolved<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     match value["$ref"].as_str() {
         Some(to) => {
@@ -42,7 +42,7 @@ pub fn validator(document: &Value, schema: &Value) -> Validator {
     jsonschema::draft202012::new(&schema).unwrap()
 }
 
-/// What a schema does not allow about a value.
+/// Returns the violations of a schema by a value.
 pub fn errors(document: &Value, schema: &Value, instance: &Value) -> Vec<String> {
     let validator = validator(document, schema);
     validator.iter_errors(instance).map(|e| format!("{}: {e}", e.instance_path())).collect()

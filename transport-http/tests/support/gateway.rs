@@ -1,5 +1,4 @@
-//! A gateway between client and server that does what gateways do to streams and to requests that
-//! take long.
+//! A gateway between client and server that handles streams and long requests as gateways do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,18 +13,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// What it does. The default passes everything.
+/// The behaviour of the gateway. The default passes everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Habits {
-    /// Streams are cut when they are that old.
+    /// Streams are cut at that age.
     pub cuts_streams: Option<Duration>,
-    /// Streams are collected until they are over, which they never are.
+    /// Streams are buffered until they end, which they never do.
     pub collects_streams: bool,
-    /// Requests that may wait are answered with 504 if they do for that long. Others have time.
+    /// Requests that may wait are answered with 504 after that time. Others are not limited.
     pub patience: Option<Duration>,
 }
 
-/// What it has seen.
+/// The counts of the gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     pub requests: usize,
@@ -127,7 +126,7 @@ async fn pass(
             let (now, parts) = (habits.subscribe(), Box::pin(parts));
             let cut = stream::unfold((now, parts), move |(mut now, mut parts)| async move {
                 loop {
-                    // What it does may change while the stream is open.
+                    // The behaviour may change while the stream is open.
                     let age = now.borrow_and_update().cuts_streams;
                     let end = age.map_or_else(|| born + Duration::from_secs(1_000), |a| born + a);
                     tokio::select! {

@@ -1,4 +1,4 @@
-//! A server over real sockets that answers as a test says, and remembers what it was asked.
+//! A server over real sockets that answers as a test determines, and records its requests.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use transport_http::format::{Changes, Content, Continued, Event, EventWriter, Format};
 use transport_http::{HttpConfig, HttpTransport, ProxyBy};
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: Method,
@@ -45,7 +45,7 @@ impl Seen {
         self.header("accept").unwrap_or_default()
     }
 
-    /// The format that the answer is wanted in.
+    /// Returns the format that the client accepts.
     pub fn format(&self) -> Format {
         Format::of_content_type(self.accepts()).unwrap_or(Format::Frame)
     }
@@ -67,7 +67,7 @@ impl Drop for Script {
 }
 
 impl Script {
-    /// Answers with what the closure gives.
+    /// Starts a server that answers with the closure.
     pub async fn start<F>(answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response> + Send + 'static,
@@ -89,7 +89,7 @@ impl Script {
         Self { address, seen, task }
     }
 
-    /// A server that greets, and answers everything else with what the closure gives.
+    /// Starts a server that answers greetings itself, and everything else with the closure.
     pub async fn greeting<F>(answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Response> + Send + 'static,
@@ -117,12 +117,12 @@ impl Script {
         self.seen.lock().unwrap().clone()
     }
 
-    /// All but the greeting.
+    /// Returns all requests but the greeting.
     pub fn asked(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(|s| s.path != "/v1/hello").collect()
     }
 
-    /// A connection with that configuration.
+    /// Connects with that configuration.
     pub async fn connect_with(&self, config: HttpConfig) -> Arc<dyn Connection> {
         let transport = HttpTransport::new(config).unwrap();
         within(transport.connect(hello(Some("secret")))).await.unwrap().0
@@ -146,19 +146,19 @@ async fn take(request: Request) -> Seen {
     }
 }
 
-/// The configuration for a server on this machine.
+/// Returns the configuration for a server on this machine.
 pub fn config(url: String) -> HttpConfig {
     let mut config = HttpConfig::new(url);
     config.proxy = ProxyBy::None;
     config
 }
 
-/// Nothing here may take long.
+/// Runs a future that must complete soon.
 pub async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("it takes too long")
 }
 
-/// An answer without more than that.
+/// Returns an answer with only these headers.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -169,7 +169,7 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> R
     response
 }
 
-/// An answer of ours.
+/// Returns an answer of a Twotide server.
 pub fn content(format: Format, content: impl Content) -> Response {
     let body = format.encode(content).unwrap();
     answer(200, &[("content-type", format.content_type())], body)
@@ -184,17 +184,17 @@ fn page(chunk: Chunk) -> Continued {
     Continued { chunk, cursor }
 }
 
-/// Server-sent events out of pieces of text.
+/// Returns a stream of server-sent events from pieces of text.
 pub fn stream(pieces: impl Stream<Item = String> + Send + 'static) -> Response {
     use futures_util::StreamExt;
     let pieces = pieces.map(|p| Ok::<_, Infallible>(Bytes::from(p)));
     answer(200, &[("content-type", "text/event-stream")], Body::from_stream(pieces))
 }
 
-/// The first thing in a stream.
+/// The beginning of a stream.
 pub const COMMENT: &str = ":\n\n";
 
-/// An event as text.
+/// Returns an event as text.
 pub fn event(writer: &mut EventWriter, event: Event) -> String {
     let name = event.name();
     let data = writer.data(event).unwrap().replace('\n', "\ndata: ");
@@ -207,7 +207,7 @@ pub fn chunk_event(writer: &mut EventWriter, chunk: Chunk) -> String {
 
 pub const EPOCH: Epoch = Epoch([7; 16]);
 
-/// The mark of the log at a position; none of an empty log.
+/// Returns the mark of the log at a position; none of an empty log.
 pub fn mark(at: u64) -> Option<LogMark> {
     let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(at) };
     (at > 0).then(|| LogMark::sign(EPOCH, vec![run], &LogKey([7; 16])))
@@ -235,7 +235,7 @@ pub fn welcome() -> Welcome {
     }
 }
 
-/// A cursor at a position.
+/// Returns a cursor at a position.
 pub fn at(position: u64) -> Cursor {
     Cursor {
         epoch: Some(EPOCH),
@@ -254,7 +254,7 @@ pub fn pull(position: u64) -> Pull {
     Pull { scope: Scope::default(), cursor: at(position), limits: Limits::CHUNK }
 }
 
-/// A chunk with one document for each position in `(after, next]`.
+/// Returns a chunk with one document for each position in `(after, next]`.
 pub fn chunk(after: u64, next: u64) -> Chunk {
     Chunk {
         next: Seq(next),
@@ -281,12 +281,12 @@ fn entry(seq: u64) -> LogEntry {
     )
 }
 
-/// How many requests are being answered.
+/// The number of requests that are being answered.
 #[derive(Clone, Default)]
 pub struct Gauge(Arc<watch::Sender<(usize, usize)>>);
 
 impl Gauge {
-    /// Counts one for as long as the answer lives.
+    /// Counts one until the result is dropped.
     pub fn one(&self) -> impl Drop + Send + use<> {
         self.0.send_modify(|(now, most)| {
             *now += 1;
@@ -301,12 +301,12 @@ impl Gauge {
         One(self.clone())
     }
 
-    /// The most at one time.
+    /// Returns the highest number at one time.
     pub fn most(&self) -> usize {
         self.0.borrow().1
     }
 
-    /// Waits until so many are there.
+    /// Waits until there are exactly `n`.
     pub async fn reaches(&self, n: usize) {
         within(self.0.subscribe().wait_for(|(now, _)| *now == n)).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! A server on a real socket, and a client that knows nothing of Twotide.
+//! A server on a real socket, and a plain HTTP client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use transport_http::{HttpServerConfig, router_with};
 
 pub const REPLICA: &str = "07070707070707070707070707070707";
 
-/// Nothing here may take long.
+/// Runs a future that must complete soon.
 pub async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("it takes too long")
 }
@@ -26,7 +26,7 @@ pub fn memory(hooks: Hooks, options: ServerOptions) -> Server {
     Server::builder(Arc::new(storage)).hooks(hooks).options(options).build()
 }
 
-/// A client that packs and unpacks nothing by itself.
+/// Returns a client that does not compress or decompress.
 pub fn client() -> reqwest::ClientBuilder {
     let trust = transport_kit::tls::Trust::Only(Vec::new()).client_config().unwrap();
     Client::builder().no_proxy().no_gzip().no_zstd().tls_backend_preconfigured((*trust).clone())
@@ -88,7 +88,7 @@ impl Served {
     }
 }
 
-/// Sends a request, and takes its JSON (or null) if it has that status.
+/// Sends a request, asserts its status, and returns its JSON (or null).
 pub async fn expect(request: RequestBuilder, status: u16) -> (HeaderMap, Value) {
     let answer = within(request.send()).await.unwrap();
     let (was, headers) = (answer.status(), answer.headers().clone());
@@ -101,7 +101,7 @@ pub async fn expect(request: RequestBuilder, status: u16) -> (HeaderMap, Value) 
     (headers, serde_json::from_slice(&body).unwrap())
 }
 
-/// Sends a request that fails with that status, and takes the kind and the message of the error.
+/// Sends a request that fails with that status, and returns the kind and the message of the error.
 pub async fn refused(request: RequestBuilder, status: u16) -> (String, String) {
     let (_, json) = expect(request, status).await;
     let text = |name: &str| json[name].as_str().unwrap_or_else(|| panic!("{json}")).to_owned();
@@ -127,7 +127,8 @@ impl Blocks {
         self.answer.headers()
     }
 
-    /// The next block without its empty line; none at the end of a stream that ended cleanly.
+    /// Returns the next block without its empty line; none at the end of a stream that ended
+    /// cleanly.
     pub async fn next(&mut self) -> Option<String> {
         loop {
             if let Some((block, rest)) = self.rest.split_once("\n\n") {
@@ -143,7 +144,7 @@ impl Blocks {
         }
     }
 
-    /// The next event that is no comment: its name, its id and its data.
+    /// Returns the next event that is no comment: its name, its id and its data.
     pub async fn event(&mut self) -> Option<(String, String, String)> {
         loop {
             let block = self.next().await?;

@@ -1,4 +1,4 @@
-//! Making the transport.
+//! The builder of the transport.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use sync_core::model::{Cursor, Epoch, Limits, ReplicaId, Reset, ResetReason, Sco
 use sync_core::protocol::{Hello, ScopeWelcome, VERSIONS, Welcome};
 use sync_core::transport::{Connection, Transport};
 
-/// A closure that answers later.
+/// An async closure.
 pub(super) type Calling<A, B> = Arc<dyn Fn(A) -> BoxFuture<'static, Result<B>> + Send + Sync>;
 
 /// How changes are sent.
@@ -29,7 +29,7 @@ pub(super) enum Sender {
     All(Calling<Vec<Outgoing>, Vec<Outcome>>),
 }
 
-/// Makes a [`FnTransport`]: see [`FnTransport::builder`].
+/// Builds a [`FnTransport`]: see [`FnTransport::builder`].
 #[must_use = "nothing is made before `build`"]
 pub struct FnTransportBuilder {
     name: String,
@@ -80,8 +80,8 @@ impl FnTransportBuilder {
         self
     }
 
-    /// Sets the closure that sends one change, if the service accepts one at a time. When one of a
-    /// batch fails, those before it are not sent again, unless the process ended since.
+    /// Sets the closure that sends one change, if the service accepts one at a time. If a change of
+    /// a batch fails, those before it are not sent again, unless the process ended since.
     pub fn send_each<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Outgoing) -> Fut + Send + Sync + 'static,
@@ -92,9 +92,9 @@ impl FnTransportBuilder {
     }
 
     /// Sets a closure whose future completes when the app knows that a scope may have changed, for
-    /// example from a push notification: then the scope is fetched at once. The closure is called
-    /// for each wait; a change between two waits is found by polling, unless the future keeps it.
-    /// An error ends the live stream, which is opened again after a while.
+    /// example from a push notification; then the scope is fetched at once. The closure is called
+    /// for each wait. A change between two waits is found by polling, unless the future stores it.
+    /// After an error the live stream ends, and is opened again after a while.
     pub fn changed<F, Fut>(mut self, changed: F) -> Self
     where
         F: Fn(Scope) -> Fut + Send + Sync + 'static,
@@ -104,9 +104,9 @@ impl FnTransportBuilder {
         self
     }
 
-    /// Sets the pause between two fetches of a scope that is followed live: `interval`, and a
-    /// random time up to `jitter` on top, so that not all clients fetch at once. 30 s and 5 s by
-    /// default; at least 100 ms.
+    /// Sets the pause between two fetches of a scope that is followed live: `interval` plus a
+    /// random time up to `jitter`, so that not all clients fetch at once. 30 s and 5 s by default;
+    /// at least 100 ms.
     pub fn poll_every(mut self, interval: Duration, jitter: Duration) -> Self {
         self.options.interval = interval;
         self.options.jitter = jitter;
@@ -122,7 +122,7 @@ impl FnTransportBuilder {
     }
 
     /// Sets how long one call of a closure may take. 30 s by default. The replica's own timeout of
-    /// a request is above it.
+    /// a request limits it, too.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = timeout;
         self
@@ -141,7 +141,7 @@ impl FnTransportBuilder {
         self
     }
 
-    /// Makes the transport.
+    /// Builds the transport.
     ///
     /// # Errors
     /// `InvalidInput` if the name is empty, or without the closures `fetch` and `send` (or
@@ -186,7 +186,7 @@ impl fmt::Debug for FnTransport {
 
 impl FnTransport {
     /// Returns a builder. The name identifies the service's data: another name is another backend,
-    /// to which a replica offers everything that it holds.
+    /// to which a replica sends everything that it holds.
     pub fn builder(name: impl Into<String>) -> FnTransportBuilder {
         FnTransportBuilder {
             name: name.into(),
@@ -206,14 +206,14 @@ impl FnTransport {
 }
 
 impl Inner {
-    /// The positions of a scope of a replica. They outlive connections: chunks that were delivered
-    /// on one may be applied during the next.
+    /// Returns the positions of a scope of a replica. They outlive connections: chunks that were
+    /// delivered on one may be applied during the next.
     pub(super) fn line(&self, replica: ReplicaId, scope: &Scope) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lines.entry((replica, scope.clone())).or_default())
     }
 
-    /// Whether a cursor belongs to another backend.
+    /// Returns a reset if a cursor belongs to another backend.
     pub(super) fn stranger(&self, cursor: &Cursor) -> Option<Reset> {
         let is_other = cursor.epoch.is_some_and(|e| e != self.epoch);
         let reason = ResetReason::EpochChanged { cut: Seq(0) };
@@ -223,7 +223,7 @@ impl Inner {
 
 #[async_trait]
 impl Transport for FnTransport {
-    /// Succeeds at once: whether the service can be reached shows with the first request.
+    /// Succeeds at once: the first request finds out whether the service can be reached.
     async fn connect(&self, hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
         let inner = Arc::clone(&self.0);
         let greet = |greeting: &sync_core::protocol::Greeting| {

@@ -1,5 +1,5 @@
-//! A connection to a service without connections: its requests are calls of closures, and its live
-//! stream polls.
+//! A connection to a service without connections: its requests call closures, and its live stream
+//! polls.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -30,7 +30,7 @@ pub(super) struct ClosureConnection {
     inner: Arc<Inner>,
     replica: ReplicaId,
     closed: watch::Sender<bool>,
-    /// The last failure, which mostly is the reason for which the connection is closed.
+    /// The last failure, which mostly is the reason why the connection is closed.
     failed: Arc<Mutex<Option<Error>>>,
 }
 
@@ -46,14 +46,14 @@ impl ClosureConnection {
     }
 
     async fn closed(&self) -> Error {
-        // The sender is ours: it does not go away.
+        // This connection owns the sender, so it is not dropped.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let closed = || Error::new(ErrorKind::Closed, "the connection was closed");
         failed.unwrap_or_else(closed).retrying(Retry::Reconnect)
     }
 
-    /// Does something as long as the connection is open.
+    /// Runs a future as long as the connection is open.
     async fn open<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         match select(Box::pin(work), Box::pin(self.closed())).await {
             Either::Left((result, _)) => result,
@@ -61,7 +61,7 @@ impl ClosureConnection {
         }
     }
 
-    /// Calls a closure, which may panic and may never return.
+    /// Calls a closure, which may panic or never return.
     async fn call<A, B>(
         &self,
         what: &'static str,
@@ -165,7 +165,7 @@ impl ClosureConnection {
             deleted: b.tombstone,
             body: change.base_body.clone(),
         });
-        // Two copies of one replica may use the same name for different batches.
+        // Two copies of one replica may use the same id for different batches.
         let digest = xxh3_64(&Change { base_body: None, ..change.clone() }.to_bytes());
         Outgoing {
             scope: batch.scope.clone(),
@@ -178,7 +178,7 @@ impl ClosureConnection {
         }
     }
 
-    /// Waits until there may be something new.
+    /// Waits until there may be changes.
     async fn until_news(&self, line: &Line, pull: &Pull) -> Result<()> {
         let options = &self.inner.options;
         let mut random = [0; 8];
@@ -193,7 +193,7 @@ impl ClosureConnection {
         };
         let told = async {
             changed.await?;
-            // One that is always ready must not make a loop without rest.
+            // A future that is always ready must not cause a busy loop.
             tokio::time::sleep(PAUSE).await;
             Ok(())
         };
@@ -205,7 +205,7 @@ impl ClosureConnection {
         }
     }
 
-    /// The next chunk of a live stream that has news, and whether more follows at once.
+    /// Returns the next chunk of a live stream that has news, and whether more follows at once.
     async fn next(&self, pull: &mut Pull, at_once: bool) -> Result<Delivery> {
         let line = self.inner.line(self.replica, &pull.scope);
         let mut at_once = at_once;

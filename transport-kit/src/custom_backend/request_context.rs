@@ -19,7 +19,7 @@ use sync_core::transport::Delivery;
 /// The most bytes that a page may hold.
 const PAGE_BYTES: usize = 32 << 20;
 
-/// How long a send waits until everything is fetched.
+/// How long a send waits for the end of a listing of everything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The signals that other tasks wait for.
@@ -27,16 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Signals {
     /// The newest position that was assigned, or received.
     high: Seq,
-    /// A listing of everything has begun and not ended.
+    /// Whether a listing of everything has begun and not ended.
     listing: bool,
 }
 
 /// The state behind the line's lock; only the holder of the lock calls the service.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    /// When the service forgot a bookmark last.
+    /// When the service last discarded a bookmark.
     expired: Option<Instant>,
-    /// When a listing of everything began last.
+    /// When a listing of everything last began.
     listed: Option<Instant>,
     /// The known results of a batch that is sent change by change.
     pub(super) progress: Option<Progress>,
@@ -74,7 +74,7 @@ impl Line {
         self.signals.send_if_modified(|s| {
             let raised = s.high < known;
             s.high = s.high.max(known);
-            // A listing that was under way when the process ended continues.
+            // A listing that was interrupted by the end of the process continues.
             let listing = s.listing || cursor.floor.is_some();
             raised | (std::mem::replace(&mut s.listing, listing) != listing)
         });
@@ -84,7 +84,7 @@ impl Line {
         self.signals.borrow().high
     }
 
-    /// Waits for the service to be free.
+    /// Waits until no call to the service is under way.
     pub(super) async fn fetching(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock().await
     }
@@ -97,7 +97,7 @@ impl Line {
         let turn = async {
             let mut signals = self.signals.subscribe();
             loop {
-                // The sender is ours: it does not go away.
+                // This line owns the sender, so it is not dropped.
                 let _ = signals.wait_for(|s| !s.listing).await;
                 let turn = self.turn.lock().await;
                 if !self.signals.borrow().listing {
@@ -110,25 +110,25 @@ impl Line {
         })
     }
 
-    /// Completes when a position above that one was assigned: there is news.
+    /// Completes when a higher position than that was assigned: there are changes.
     pub(super) async fn passes(&self, position: Seq) {
         let _ = self.signals.subscribe().wait_for(|s| s.high > position).await;
     }
 
-    /// Whether the last listing of everything is that long ago. The time counts from the first
-    /// question.
+    /// Returns whether the last listing of everything is that long ago. The time counts from the
+    /// first call.
     pub(super) async fn is_older(&self, than: Duration) -> bool {
         let mut turn = self.turn.lock().await;
         turn.listed.get_or_insert_with(Instant::now).elapsed() >= than
     }
 
-    /// The position of an answer that was given just now.
+    /// Returns the position of an answer that has just arrived.
     fn answered(&self) -> Seq {
         self.signals.send_modify(|s| s.high = s.high.next());
         self.high()
     }
 
-    /// Makes a chunk of what a fetch brought.
+    /// Makes a chunk from the result of a fetch.
     pub(super) fn delivery(
         &self,
         turn: &mut Turn,
@@ -149,7 +149,7 @@ impl Line {
         let base = self.high().max(*after);
         let entries: Vec<LogEntry> =
             (1..).zip(page.documents).map(|(n, d)| entry(Seq(base.0 + n), d, at.now)).collect();
-        // The first page leaves position 0 behind: from there everything would be listed.
+        // The first page moves past position 0, from where everything would be listed.
         let next = entries.last().map_or(base, |e| e.seq).max(Seq(1));
         self.signals.send_modify(|s| {
             s.high = next;
@@ -164,7 +164,8 @@ impl Line {
         }))
     }
 
-    /// The service forgot the bookmark. If it does that again at once, it would never end.
+    /// Handles a bookmark that the service discarded. Discarding it again at once is an error,
+    /// because the sync would never end.
     fn expired(&self, turn: &mut Turn, pull: &Pull, at: At) -> Result<Delivery> {
         if pull.cursor.bookmark.is_none() {
             return Err(protocol("there was no bookmark that could have expired"));
@@ -180,7 +181,7 @@ impl Line {
         Ok(everything(at.epoch))
     }
 
-    /// Makes a verdict of what the service answered just now.
+    /// Makes a verdict from an outcome that has just arrived.
     pub(super) fn verdict(&self, change: &Outgoing, outcome: Outcome, now: Now) -> Result<Verdict> {
         let seq = self.answered();
         let told = |state| Some(ServerState { seq, state: Some(state) });
@@ -196,7 +197,7 @@ impl Line {
             }
             Outcome::Conflict(held) if shows_the_same(&held, change) => {
                 let (version, body) = parts(held);
-                // In the service's bytes, in which it will be fetched again.
+                // In the service's bytes, which the next fetch returns.
                 accepted(version.as_ref(), body)
             }
             Outcome::Conflict(held) => (VerdictKind::Conflict, told(state_of(held, now))),
@@ -207,7 +208,7 @@ impl Line {
     }
 }
 
-/// The context of a delivery, beside the page.
+/// The context of a delivery, besides the page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub(super) epoch: Epoch,
@@ -215,13 +216,13 @@ pub(super) struct At {
     pub(super) interval: Duration,
 }
 
-/// Everything is to be fetched again; documents that are missing then are deleted.
+/// Returns a reset, after which everything is fetched and missing documents are deleted.
 pub(super) fn everything(epoch: Epoch) -> Delivery {
     Delivery::Reset(Reset { epoch, reason: ResetReason::BelowHorizon })
 }
 
-/// The request to the closure; none if the service could not list what changed, and everything has
-/// to be fetched.
+/// Returns the request to the closure; none if the service could not list what changed, and
+/// everything has to be fetched.
 pub(super) fn request(pull: &Pull) -> Option<FetchRequest> {
     let Cursor { position, bookmark, .. } = &pull.cursor;
     let begins = *position == Seq(0);
@@ -267,7 +268,7 @@ fn state_of(held: Held, now: Now) -> sync_core::model::DocumentState {
     state(version.as_ref(), body, now)
 }
 
-/// Whether the service holds what was sent: both deleted, or bodies that are equal as JSON.
+/// Returns whether the service holds what was sent: both deleted, or bodies that are equal as JSON.
 fn shows_the_same(held: &Held, change: &Outgoing) -> bool {
     match (held, &change.body) {
         (Held::Deleted { .. }, None) => true,

@@ -13,7 +13,7 @@ use sync_core::model::{
 pub struct FetchRequest {
     /// The scope.
     pub scope: Scope,
-    /// The bookmark of the last page that was applied; none: from the beginning.
+    /// The bookmark of the last page that was applied; none at the beginning.
     pub bookmark: Option<Bookmark>,
     /// The most documents that a page may hold. One that holds more is refused.
     pub limit: usize,
@@ -24,7 +24,7 @@ pub struct FetchRequest {
 pub enum Fetched {
     /// Documents.
     Page(Page),
-    /// The service does not know the bookmark any more: everything is fetched again.
+    /// The service has discarded the bookmark: everything is fetched again.
     Expired,
 }
 
@@ -37,24 +37,24 @@ impl From<Page> for Fetched {
 /// Documents that a fetch found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The documents, each as it is now.
+    /// The documents, each in its current state.
     pub documents: Vec<Document>,
     /// The bookmark of the next page; none at the end of a listing if the service cannot list what
     /// changed since.
     pub bookmark: Option<Bookmark>,
-    /// Whether more is available at once. Such a page must have a bookmark, and another one than
-    /// its request had.
+    /// Whether more is available at once. Such a page must have a bookmark that differs from the
+    /// one of its request.
     pub more: bool,
 }
 
 impl Page {
-    /// A page after which nothing follows for now.
+    /// Creates a page after which nothing follows for now.
     #[must_use]
     pub fn last(documents: Vec<Document>) -> Self {
         Self { documents, bookmark: None, more: false }
     }
 
-    /// The same page with that bookmark.
+    /// Sets the bookmark.
     ///
     /// # Errors
     /// `InvalidInput` for a bookmark of more than 4 KiB.
@@ -63,7 +63,7 @@ impl Page {
         Ok(self)
     }
 
-    /// The same page, and whether more can be had at once.
+    /// Sets whether more is available at once.
     #[must_use]
     pub fn more(mut self, more: bool) -> Self {
         self.more = more;
@@ -83,7 +83,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document that exists.
+    /// Creates a document that exists.
     ///
     /// # Errors
     /// `InvalidInput`, with the name, for an invalid collection or id, and for a value that has no
@@ -98,10 +98,10 @@ impl Document {
         Self::new(collection, id, Held::Live { version, body })
     }
 
-    /// A document that was deleted.
+    /// Creates a document that was deleted.
     ///
     /// # Errors
-    /// `InvalidInput`, with the name, for a collection or id that is none.
+    /// `InvalidInput`, with the name, for an invalid collection or id.
     pub fn deleted(
         collection: impl AsRef<str>,
         id: impl AsRef<str>,
@@ -114,7 +114,7 @@ impl Document {
         Ok(Self { collection: Collection::new(collection)?, id: DocumentId::new(id)?, held })
     }
 
-    /// Roughly its bytes.
+    /// Returns its approximate size in bytes.
     pub(super) fn weight(&self) -> usize {
         let body = match &self.held {
             Held::Live { body, .. } => body.len(),
@@ -134,17 +134,17 @@ pub enum Held {
         /// The body.
         body: Body,
     },
-    /// Nothing any more, or nothing at all.
+    /// The document was deleted, or never existed.
     Deleted {
         /// The version of the deletion, if the service has one. The service must have it both in
         /// pages and in results, or in neither: otherwise a document that is created again right
         /// after its deletion was sent may be in conflict with the echo of the deletion. A deletion
-        /// without a version has no time: last-write-wins lets an edit win over it.
+        /// without a version has no time: under last-write-wins an edit wins over it.
         version: Option<Version>,
     },
 }
 
-/// A change on its way to the service.
+/// A change that is sent to the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// The scope.
@@ -155,11 +155,11 @@ pub struct Outgoing {
     pub id: DocumentId,
     /// The new body; none to delete the document.
     pub body: Option<Body>,
-    /// The state that the edit was made on; none if the document is new, or was made on what this
-    /// service never held.
+    /// The state that the edit was made on; none if the document is new, or if this service never
+    /// had that state.
     pub base: Option<Base>,
-    /// The same in every attempt to send this change, and in no other: for an endpoint that
-    /// remembers such keys. About 70 characters of letters, digits and hyphens.
+    /// The same in every attempt to send this change, and in no other: for an endpoint that stores
+    /// idempotency keys. About 70 characters of letters, digits and hyphens.
     pub key: String,
     /// When the edit was made, in Unix milliseconds by the replica's clock.
     pub written_ms: u64,
@@ -171,20 +171,20 @@ pub struct Base {
     pub(super) revision: Revision,
     /// Whether the document was deleted then.
     pub deleted: bool,
-    /// The body that it had, where the collection's conflicts are resolved on the server and the
+    /// The body that it had, if the collection's conflicts are resolved on the server and the
     /// resolver reads it.
     pub body: Option<Body>,
 }
 
 impl Base {
-    /// The tag of its version; none if that is longer than 15 bytes: then get the document, and
-    /// compare with [`is`](Self::is). Empty for a deletion that had no version.
+    /// Returns the tag of its version; none if that is longer than 15 bytes: then get the document,
+    /// and compare with [`is`](Self::is). Empty for a deletion without a version.
     #[must_use]
     pub fn tag(&self) -> Option<String> {
         tag_of(self.revision)
     }
 
-    /// Whether this is the version that the edit was made on.
+    /// Returns whether this is the version that the edit was made on.
     #[must_use]
     pub fn is(&self, version: &Version) -> bool {
         self.revision.replica == mark(&version.tag)
@@ -197,24 +197,24 @@ impl Base {
 pub enum Outcome {
     /// The service holds it as it was sent, under this version.
     Stored(Version),
-    /// The service holds it under this version, with another body: it filled something in.
+    /// The service holds it under this version, with another body, for example with added fields.
     StoredAs(Version, Body),
-    /// The document was deleted, as requested, and the service gives deletions no version.
+    /// The document was deleted, as requested, and the service has no versions of deletions.
     Deleted,
-    /// It was stored, and the service holds something else since: another client wrote on top of
-    /// it, or the service merged it.
+    /// It was stored, and the service holds another state now: another client wrote on top of it,
+    /// or the service merged it.
     Superseded(Held),
     /// It was not stored: another client has written since the state that it was made on. The
     /// resolver decides, and the result is sent with this state as its base. If the held state
     /// equals the change, the change counts as stored: it was, and the response was lost. (Numbers
-    /// that differ only beyond the precision of a 64-bit float are equal in this.)
+    /// that differ only beyond the precision of a 64-bit float count as equal here.)
     Conflict(Held),
-    /// It was not stored, and never will be. It goes to the quarantine.
+    /// It was not stored, and never will be. It moves to the quarantine.
     Rejected(Rejection),
 }
 
 impl Outcome {
-    /// The service refuses the change permanently.
+    /// Returns the outcome of a change that the service refuses permanently.
     #[must_use]
     pub fn rejected(code: RejectionCode, reason: impl Into<String>) -> Self {
         Self::Rejected(Rejection { code, reason: reason.into() })

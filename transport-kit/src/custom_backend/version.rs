@@ -8,12 +8,12 @@ use xxhash_rust::xxh3::xxh3_128;
 use sync_core::clock::Now;
 use sync_core::model::{Body, DocumentState, ReplicaId, Revision, Stamp};
 
-/// Times further ahead than this are ignored: a clock that merged one would be ahead forever.
+/// Times further ahead than this are ignored: a merge would put the clock ahead permanently.
 const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest tag that is kept as it is.
+/// The longest tag that is stored unchanged.
 const KEPT: usize = 15;
-/// The first byte of a revision's replica: with the length, a tag; or else the hash of one.
+/// The first byte of a revision's replica, plus the length for a tag; or else of a tag's hash.
 const TAG: u8 = 0xf0;
 const HASH: u8 = 0xef;
 
@@ -30,16 +30,16 @@ pub struct Version {
 }
 
 impl Version {
-    /// Makes a version from its parts. A tag of up to 15 bytes is returned with the edits that are
-    /// made on it ([`Base::tag`](super::Base::tag)); a longer one can only be compared
+    /// Creates a version from its parts. A tag of up to 15 bytes is returned with the edits that
+    /// are made on it ([`Base::tag`](super::Base::tag)); a longer one can only be compared
     /// ([`Base::is`](super::Base::is)).
     #[must_use]
     pub fn new(modified_ms: u64, tag: impl Display) -> Self {
         Self { modified_ms, tag: tag.to_string() }
     }
 
-    /// The revision of this version; always the same, unless its time is more than a day ahead of
-    /// the local clock.
+    /// Returns the revision of this version, which is always the same, unless its time is more than
+    /// a day ahead of the local clock.
     pub(super) fn revision(&self, now: Now) -> Revision {
         let is_sane = self.modified_ms <= now.plus(BELIEVED).0;
         let millis = if is_sane { self.modified_ms } else { 0 };
@@ -47,7 +47,7 @@ impl Version {
     }
 }
 
-/// A tag as the second half of a revision.
+/// Returns a tag as the second half of a revision.
 pub(super) fn mark(tag: &str) -> ReplicaId {
     let mut bytes = [0; 16];
     if tag.len() <= KEPT {
@@ -60,7 +60,7 @@ pub(super) fn mark(tag: &str) -> ReplicaId {
     ReplicaId(bytes)
 }
 
-/// The tag that was [marked](mark), if it was short enough to be kept.
+/// Returns the tag that was [marked](mark), if it was short enough to be stored.
 pub(super) fn tag_of(revision: Revision) -> Option<String> {
     let [first, rest @ ..] = revision.replica.0;
     let kept = first & TAG == TAG;
@@ -68,7 +68,7 @@ pub(super) fn tag_of(revision: Revision) -> Option<String> {
     String::from_utf8(tag.to_vec()).ok()
 }
 
-/// A state of a service's document. A deletion without a version is always the same state.
+/// Returns a state of a service's document. A deletion without a version is always the same state.
 pub(super) fn state(version: Option<&Version>, body: Option<Body>, now: Now) -> DocumentState {
     let none = || Revision { stamp: Stamp::ZERO, replica: mark("") };
     let revision = version.map_or_else(none, |v| v.revision(now));
@@ -83,7 +83,7 @@ mod tests {
     const NOW: Now = Now(1_770_000_000_000);
 
     #[test]
-    fn a_version_has_one_revision_and_a_short_tag_comes_back() {
+    fn a_version_has_one_revision_and_a_short_tag_is_read_back() {
         for tag in ["", "7", "\"61e9a8c5-264\"", "fünfzehn bytes"] {
             let version = Version::new(NOW.0, tag);
             let revision = version.revision(NOW);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_far_ahead_is_not_believed() {
+    fn a_time_far_ahead_is_ignored() {
         let hour = Version::new(NOW.0 + 3_600_000, "1").revision(NOW);
         assert_eq!(hour.stamp.millis(), NOW.0 + 3_600_000);
         assert_eq!(Version::new(u64::MAX, "1").revision(NOW).stamp, Stamp::ZERO);

@@ -62,7 +62,7 @@ impl Sink<Bytes> for Fused {
         flushed.map(|result| self.note(result))
     }
 
-    /// Closing what is over does nothing, and is no error.
+    /// Closes the sink. Closing it again does nothing, and is no error.
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.is_over {
             return Poll::Ready(Ok(()));
@@ -85,15 +85,15 @@ mod tests {
     use sync_core::transport::FrameLink;
     use sync_server::{Hooks, Server, ServerOptions};
 
-    /// Accepts nothing, and panics when it is used after it has failed, as sinks made of adapters
-    /// do.
+    /// Returns a sink that accepts nothing, and panics when it is used after a failure, as sinks
+    /// made of adapters do.
     fn broken() -> Pin<Box<dyn Sink<Bytes, Error = Error> + Send>> {
         let fails = sink::unfold((), |(), _: Bytes| async { Err::<(), _>("the socket broke") });
         Box::pin(fails.sink_map_err(|what| Error::new(ErrorKind::Network, what)))
     }
 
     #[test]
-    fn what_failed_is_left_alone() {
+    fn a_failed_sink_is_not_used_again() {
         let mut fused = Fused::new(broken());
         let mut send = || fused.send(Bytes::new()).now_or_never().unwrap().unwrap_err();
         assert_eq!(send().message(), "the socket broke");
@@ -106,7 +106,7 @@ mod tests {
         let storage = open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap();
         let (hooks, options) = (Hooks::default(), ServerOptions::default());
         let server = Server::builder(Arc::new(storage)).hooks(hooks).options(options).build();
-        // The frame that it receives breaks the protocol, and the link does not carry the goodbye.
+        // The received frame breaks the protocol, and the link cannot send the goodbye.
         let incoming = stream::iter([Ok(Bytes::from_static(b"no frame"))]).boxed();
         let ended = server
             .serve_link(FrameLink { outgoing: broken(), incoming, activity: None, admission: None })

@@ -1,4 +1,4 @@
-//! Dialling links, and a link that needs no network.
+//! Dialling links, and a link in memory.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use tokio::sync::mpsc;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::transport::FrameLink;
 
-/// Makes links to one server.
+/// Connects links to one server.
 #[async_trait]
 pub trait Dial: Send + Sync + fmt::Debug + 'static {
-    /// Makes one link. Dropping the future gives the attempt up.
+    /// Connects one link. Dropping the future cancels the attempt.
     ///
     /// Fails with `Network` or `Timeout` if no server answers, and with the server's refusal if it
     /// refuses.
     async fn dial(&self) -> Result<FrameLink>;
 }
 
-/// Creates the two ends of a link in memory. `capacity` frames may be on their way in each
-/// direction; a sender of more waits.
+/// Creates the two ends of a link in memory. `capacity` frames may be in flight in each direction;
+/// then the sender waits.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

@@ -17,14 +17,14 @@ use sync_core::model::Scope;
 use sync_core::protocol::Payload;
 use sync_core::transport::Delivery;
 
-/// Opens on the first poll, has credit given as chunks are taken out, and ends the stream when it
-/// is dropped.
+/// Opens on the first poll, gives credit as chunks are taken out, and ends the stream when it is
+/// dropped.
 pub(super) struct LiveStream {
     scope: Scope,
     opening: Option<BoxFuture<'static, ()>>,
     events: mpsc::Receiver<Result<Delivery>>,
     taken: Arc<AtomicU32>,
-    /// How many taken chunks are worth a message.
+    /// How many taken chunks are reported in one message.
     due: u32,
     signals: Arc<Signals>,
     fate: Fate,
@@ -53,7 +53,7 @@ impl LiveStream {
     }
 }
 
-/// For how many chunks of a window credit is given at a time. The other half is on its way
+/// Returns for how many chunks of a window credit is given at a time. The other half is in flight
 /// meanwhile.
 pub(super) fn due(window: u32) -> u32 {
     window.div_ceil(2)

@@ -1,7 +1,7 @@
-//! The second extension point of transport: a link that carries frames is all that it needs.
+//! The second extension point of transports: a link that carries frames is enough.
 //!
-//! [`FramedTransport`] makes a [`Transport`](sync_core::transport::Transport) of anything that
-//! [dials](Dial) a [`FrameLink`](sync_core::transport::FrameLink). [`Wire`] turns messages into
+//! [`FramedTransport`] makes a [`Transport`](sync_core::transport::Transport) from anything that
+//! [dials](Dial) a [`FrameLink`](sync_core::transport::FrameLink). [`Wire`] converts messages to
 //! frames and back, on both sides, and [`Compression`] is what the two sides may agree on.
 //! [`memory_link`] is a link for tests and for one process.
 

@@ -1,4 +1,4 @@
-//! A scripted server at the other end of a link in memory, on time that only the tests move.
+//! A scripted server at the other end of a link in memory, with a clock that only the tests move.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use sync_core::model::{
 use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, Welcome, WireError};
 use sync_core::transport::{Activity, Connection, Delivery, FrameLink, Transport};
 
-/// Writes what is the same twice once: "abab" is "ab".
+/// Writes repeated bytes once: "abab" becomes "ab".
 #[derive(Debug)]
 pub(crate) struct Doubled;
 
@@ -44,7 +44,7 @@ impl Compression for Doubled {
     }
 }
 
-/// Returns the client's ends of links; the server's ends go to the test.
+/// Returns the client's ends of links, and sends the server's ends to the test.
 #[derive(Debug)]
 struct Dialer {
     servers: mpsc::UnboundedSender<FrameLink>,
@@ -55,7 +55,7 @@ struct Dialer {
 impl Dial for Dialer {
     async fn dial(&self) -> Result<FrameLink> {
         let (mut here, mut there) = memory_link(self.capacity);
-        // What the client reads is counted by the test.
+        // The test counts what the client reads.
         here.activity = Some(Activity::default());
         there.activity.clone_from(&here.activity);
         self.servers.send(there).map_err(|_| Error::new(ErrorKind::Network, "no server"))?;
@@ -74,7 +74,7 @@ impl Server {
         self.wire.decode(frame).unwrap()
     }
 
-    /// The messages of the client beside the heartbeat.
+    /// Returns the next message of the client that is no heartbeat.
     async fn hear_more(&mut self) -> (u32, Message) {
         loop {
             match self.hear().await {
@@ -135,7 +135,7 @@ fn verdicts() -> Verdicts {
     Verdicts::Decided { epoch: Epoch([2; 16]), mark: None, verdicts: Vec::new() }
 }
 
-/// A transport, and the servers that its connections reach.
+/// A transport, and the servers of its connections.
 struct Bench {
     transport: Arc<FramedTransport<Dialer>>,
     servers: mpsc::UnboundedReceiver<FrameLink>,
@@ -231,7 +231,7 @@ async fn a_refusal_keeps_its_advice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_strange_answer_to_the_greeting_breaks_the_protocol() {
+async fn a_wrong_answer_to_the_greeting_breaks_the_protocol() {
     let mut bench = bench();
     for answer in [
         Message::Done,
@@ -305,7 +305,7 @@ async fn a_failure_fails_its_request_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_dropped_is_forgotten_and_its_late_answer_ignored() {
+async fn a_late_answer_to_a_dropped_request_is_ignored() {
     let (mut server, connection) = bench().connected().await;
     let pulling = tokio::spawn({
         let connection = Arc::clone(&connection);
@@ -325,7 +325,7 @@ async fn a_request_that_was_dropped_is_forgotten_and_its_late_answer_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn forgotten_requests_do_not_use_up_the_room() {
+async fn dropped_requests_do_not_use_up_the_streams() {
     let options = FramedOptions { open: 2, queue: 1, ..FramedOptions::default() };
     let (mut server, connection) = bench_with(16, options).connected().await;
     for _ in 0..10 {
@@ -362,7 +362,7 @@ async fn a_live_stream_gives_credit_for_half_of_its_window_at_a_time() {
     assert_eq!(live.next().await.unwrap().unwrap(), Delivery::Chunk(chunk(2)));
     drop(live);
     assert_eq!(server.hear().await, (stream, Message::EndLive));
-    // What was on its way meanwhile does no harm.
+    // A chunk that was in flight meanwhile does no harm.
     server.say(stream, &Message::Chunk(chunk(3))).await;
     assert!(tokio::time::timeout(HEARTBEAT / 4, connection.lost()).await.is_err());
 }
@@ -372,7 +372,7 @@ async fn a_live_stream_ends_before_the_next_begins_also_on_a_stuck_link() {
     let (mut server, connection) = bench_with(1, FramedOptions::default()).connected().await;
     let mut first = connection.live(pull());
     let mut pulls: Vec<_> = (0..3).map(|_| connection.pull(pull())).collect();
-    // Time only moves on when nothing else can: the link is full, and more waits for it.
+    // The time only advances when nothing else can run: the link is full, and more waits for it.
     let pause = || tokio::time::sleep(Duration::from_millis(1));
     assert!(first.next().now_or_never().is_none());
     assert!(pulls.iter_mut().all(|p| p.now_or_never().is_none()));
@@ -431,7 +431,7 @@ async fn a_live_stream_ends_with_a_reset_or_with_its_scope() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_scope_than_was_asked_for_is_refused() {
+async fn another_scope_than_the_requested_one_is_refused() {
     let (mut server, connection) = bench().connected().await;
     let strange = Chunk { scope: Scope::new("strange").unwrap(), ..chunk(0) };
     let script = async {
@@ -443,7 +443,7 @@ async fn another_scope_than_was_asked_for_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_server_is_pinged_and_then_given_up() {
+async fn a_silent_server_is_pinged_and_then_disconnected() {
     let (mut server, connection) = bench().connected().await;
     let began = Instant::now();
     let (pulled, lost, _) = tokio::join!(connection.pull(pull()), connection.lost(), async {
@@ -463,7 +463,7 @@ async fn a_silent_server_is_pinged_and_then_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_whose_bytes_come_is_kept_however_long_a_frame_takes() {
+async fn a_server_that_sends_bytes_is_kept_however_long_a_frame_takes() {
     let (server, connection) = bench().connected().await;
     let reads = server.link.activity.clone().unwrap();
     for _ in 0..20 {
@@ -477,7 +477,7 @@ async fn a_server_whose_bytes_come_is_kept_however_long_a_frame_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_answers_pings_is_kept_and_gets_its_own_answered() {
+async fn a_server_that_answers_pings_is_kept_and_its_pings_are_answered() {
     let (mut server, connection) = bench().connected().await;
     for n in 1..20 {
         assert_eq!(server.hear().await, (0, Message::Ping(n)));
@@ -489,7 +489,7 @@ async fn a_server_that_answers_pings_is_kept_and_gets_its_own_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_that_takes_nothing_still_times_out() {
+async fn a_link_that_accepts_nothing_still_times_out() {
     let options = FramedOptions { queue: 1, ..FramedOptions::default() };
     let (server, connection) = bench_with(1, options).connected().await;
     let asking = futures_util::future::join_all((0..100).map(|_| connection.pull(pull())));
@@ -508,7 +508,7 @@ async fn a_flipped_bit_loses_the_link_and_everything_on_it_at_once() {
         let mut frame = server.wire.encode(1, &Message::Chunk(chunk(0))).to_vec();
         frame[40] ^= 4;
         server.link.outgoing.send(frame.into()).await.unwrap();
-        // The server gets the reason.
+        // The server receives the reason.
         loop {
             if let (0, Message::Goodbye(goodbye)) = server.hear().await {
                 return goodbye.reason;
@@ -524,7 +524,7 @@ async fn a_flipped_bit_loses_the_link_and_everything_on_it_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_says_when_to_come_back() {
+async fn a_goodbye_has_the_time_to_retry() {
     let (mut server, connection) = bench().connected().await;
     let script = async {
         server.hear().await;
@@ -539,7 +539,7 @@ async fn a_goodbye_says_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_fit_no_question_break_the_protocol() {
+async fn answers_without_a_request_break_the_protocol() {
     for (stream, message) in [
         (1, Message::Done),
         (1, Message::Verdicts(verdicts())),
@@ -584,7 +584,7 @@ async fn closing_says_goodbye_and_fails_what_is_pending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_dropped_lets_go_of_the_link_even_if_it_is_stuck() {
+async fn a_dropped_connection_drops_the_link_even_if_it_is_stuck() {
     let (mut server, connection) = bench_with(1, FramedOptions::default()).connected().await;
     let _ = futures_util::future::join_all((0..20).map(|_| connection.pull(pull()))).now_or_never();
     tokio::task::yield_now().await;

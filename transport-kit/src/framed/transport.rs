@@ -19,7 +19,7 @@ const LONGEST_HEARTBEAT: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FramedOptions {
-    /// The largest payload that is sent or taken, before and after decompression. Default
+    /// The largest payload that is sent or accepted, before and after decompression. Default
     /// [`MAX_PAYLOAD`].
     pub max_payload: usize,
     /// How long the server may take to answer the greeting. Default 15 s.
@@ -29,8 +29,8 @@ pub struct FramedOptions {
     /// Requests and live streams that may be open at a time; later ones wait in the queue. Default
     /// 256.
     pub open: usize,
-    /// Chunks that the server may send ahead on a live stream before the app polls them. Credit for
-    /// them is sent in messages of half of it, so that following a log that changes often costs few
+    /// Chunks that the server may send ahead on a live stream before the app polls them. Credit is
+    /// given in messages for half of it, so that following a log that changes often costs few
     /// messages. Default 8, at least 1.
     pub window: u32,
     /// The compressions that are offered to the server, most wanted first. Default none.
@@ -50,7 +50,7 @@ impl Default for FramedOptions {
     }
 }
 
-/// A transport made of links that carry frames.
+/// A transport over links that carry frames.
 ///
 /// It sends the greeting, distinguishes requests by stream, keeps the heartbeat, and sends credits
 /// as chunks are polled. One task per connection owns the link.
@@ -61,7 +61,7 @@ pub struct FramedTransport<D> {
 }
 
 impl<D: Dial> FramedTransport<D> {
-    /// A transport over the links that `dial` makes.
+    /// Creates a transport over the links that `dial` makes.
     #[must_use]
     pub fn new(dial: D, options: FramedOptions) -> Self {
         Self { dial, options }
@@ -70,7 +70,7 @@ impl<D: Dial> FramedTransport<D> {
 
 #[async_trait]
 impl<D: Dial> Transport for FramedTransport<D> {
-    /// The compressions of the greeting are replaced by those of the options.
+    /// Connects. The compressions of the greeting are replaced by those of the options.
     async fn connect(&self, mut hello: Hello) -> Result<(Arc<dyn Connection>, Welcome)> {
         let options = &self.options;
         hello.compressions = options.compressions.iter().map(|c| c.name().to_owned()).collect();
@@ -120,17 +120,17 @@ async fn greet(
     Ok(welcome)
 }
 
-/// The other side broke the protocol.
+/// Returns the error for a violation of the protocol by the other side.
 pub(super) fn broken(what: &'static str) -> Error {
     Error::new(ErrorKind::Protocol, what)
 }
 
-/// The error for a link that ended without a reason.
+/// Returns the error for a link that ended without a reason.
 pub(super) fn ended() -> Error {
     Error::new(ErrorKind::Network, "the server closed the link")
 }
 
-/// The server sent a goodbye.
+/// Returns the error for a goodbye of the server.
 pub(super) fn dismissed(goodbye: Goodbye) -> Error {
     let message = format!("the server closes the connection: {}", goodbye.reason);
     match goodbye.retry_after {

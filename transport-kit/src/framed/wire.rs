@@ -1,4 +1,4 @@
-//! Messages to frames and back: one side of one connection.
+//! Converts messages to frames and back: one side of one connection.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use sync_core::error::Result;
 use sync_core::model::Chunk;
 use sync_core::protocol::{FrameReader, FrameWriter, Message, Payload};
 
-/// The default of the largest payload: 16 MiB. The usual limits of chunks and batches are far below
+/// The default limit of payloads: 16 MiB. The default limits of chunks and batches are far below
 /// it.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
 /// Payloads up to this size are sent uncompressed: compressing them costs more than it saves.
 pub const COMPRESS_OVER: usize = 1 << 10;
 
-/// A message in its bytes, compressed if that was agreed on and is worth it.
+/// Returns a message in its encoded form, compressed if that was agreed on and is worth it.
 ///
-/// A server makes it once for all connections with one compression, and sends it with
+/// A server encodes it once for all connections with one compression, and sends it with
 /// [`Wire::encode_payload`].
 #[must_use]
 pub fn payload(message: &Message, compression: Option<&dyn Compression>) -> Payload {
@@ -35,7 +35,7 @@ fn packed(bytes: Bytes, compression: Option<&dyn Compression>) -> Payload {
     }
 }
 
-/// As [`payload`], for a chunk that stays where it is.
+/// As [`payload`], for a borrowed chunk.
 #[must_use]
 pub fn chunk_payload(chunk: &Chunk, compression: Option<&dyn Compression>) -> Payload {
     let mut bytes = Vec::with_capacity(chunk.weight());
@@ -43,7 +43,7 @@ pub fn chunk_payload(chunk: &Chunk, compression: Option<&dyn Compression>) -> Pa
     packed(bytes.into(), compression)
 }
 
-/// About how many bytes a message has, so that a large one is not copied while it grows.
+/// Returns the approximate size of a message, so that a large one is not copied while it grows.
 fn room(message: &Message) -> usize {
     match message {
         Message::Chunk(chunk) => chunk.weight(),
@@ -52,7 +52,7 @@ fn room(message: &Message) -> usize {
     }
 }
 
-/// Turns messages into the frames of one connection, and frames into messages.
+/// Converts messages to the frames of one connection, and frames to messages.
 ///
 /// ```
 /// use transport_kit::framed::Wire;
@@ -70,33 +70,34 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A new wire, which accepts payloads up to that size, before and after decompression.
+    /// Creates a wire, which accepts payloads up to that size, before and after decompression.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
         let reader = FrameReader::new(max_payload);
         Self { writer: FrameWriter::default(), reader, max_payload, compression: None }
     }
 
-    /// From here on this is the compression, in both directions: for a server after it has encoded
-    /// its `Welcome`, for a client after it has decoded that.
+    /// Sets the compression from here on, in both directions: for a server after it has encoded its
+    /// `Welcome`, for a client after it has decoded that.
     pub fn set_compression(&mut self, compression: Option<Arc<dyn Compression>>) {
         self.compression = compression;
     }
 
-    /// The agreed compression.
+    /// Returns the agreed compression.
     #[must_use]
     pub fn compression(&self) -> Option<&Arc<dyn Compression>> {
         self.compression.as_ref()
     }
 
-    /// The next frame, with that message.
+    /// Returns the next frame, with that message.
     #[must_use]
     pub fn encode(&mut self, stream: u32, message: &Message) -> Bytes {
         let payload = payload(message, self.compression.as_deref());
         self.encode_payload(stream, &payload)
     }
 
-    /// The next frame, with a payload that was made for this connection's compression or for none.
+    /// Returns the next frame, with a payload that was encoded with this connection's compression
+    /// or with none.
     #[must_use]
     pub fn encode_payload(&mut self, stream: u32, payload: &Payload) -> Bytes {
         self.writer.frame(stream, payload)
@@ -105,8 +106,8 @@ impl Wire {
     /// Reads the next frame.
     ///
     /// # Errors
-    /// `Protocol` if the frame is damaged, out of its place or too long, or if its payload is not a
-    /// message. The link is then of no more use.
+    /// `Protocol` if the frame is damaged, out of order or too long, or if its payload is not a
+    /// message. The link can then not be used any more.
     pub fn decode(&mut self, frame: Bytes) -> Result<(u32, Message)> {
         let frame = self.reader.frame(frame)?;
         let bytes = match (&self.compression, frame.compressed) {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_stays_where_it_is_has_the_same_bytes() {
+    fn a_borrowed_chunk_has_the_same_bytes() {
         let chunk = sync_core::model::Chunk {
             next: sync_core::model::Seq(2),
             head: sync_core::model::Seq(3),
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_worth_it_travels_as_it_is() {
+    fn incompressible_payloads_are_sent_uncompressed() {
         let (mut one, mut two) = agreed();
         let odd = Message::Auth("abc".repeat(1_001));
         let frame = one.encode(1, &odd);
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_name_breaks_the_protocol() {
+    fn an_invalid_name_breaks_the_protocol() {
         // A pull whose scope is empty.
         let bytes = Bytes::from_static(&[3, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         let frame = FrameWriter::default().frame(1, &Payload::of(bytes, false));

@@ -1,4 +1,4 @@
-//! A connection that holds a place, and is cut when its client takes nothing.
+//! A connection that holds a place, and is closed when its client reads nothing.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use tokio::time::{Sleep, sleep};
 
 use crate::Counted;
 
-/// A TCP connection with its place. It is moved with the connection, also into a link, so its place
-/// is free when the socket is closed and not before.
+/// A TCP connection with its place. The place moves with the connection, also into a link, so it is
+/// released exactly when the socket is closed.
 #[derive(Debug)]
 pub(super) struct Bounded {
     socket: Counted<TcpStream>,
     patience: Duration,
-    /// Runs while the socket takes nothing.
+    /// Runs while the socket accepts no bytes.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Bounded {
-    /// Cuts a connection that takes nothing for as long as `patience`.
+    /// Wraps a connection, which is closed when it accepts no bytes for `patience`.
     pub(super) fn new(
         socket: TcpStream,
         activity: Activity,

@@ -13,21 +13,21 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenConfig {
-    /// Connections at a time, links that were made of them included. Further connections wait in
+    /// The most connections at a time, including links made from them. Further connections wait in
     /// the queue of the operating system until one closes. Default 25,000: room for all that the
-    /// routes of WebSocket and HTTP take at a time by default. Each needs a file descriptor, of
-    /// which the operating system may give fewer. At least 1.
+    /// routes of WebSocket and HTTP accept at a time by default. Each needs a file descriptor,
+    /// which the operating system may limit further. At least 1.
     pub connections: usize,
-    /// How long a client may take over the headers of a request, counted from the end of the answer
-    /// before: so this is also how long an idle connection is kept. Default 75 s: more than the 50
-    /// s for which this project's HTTP client and the 60 s for which most gateways keep one, so
-    /// that none of them sends a request on a connection that is just being closed.
+    /// How long a client may take to send the headers of a request, counted from the end of the
+    /// answer before; so this is also how long an idle connection is kept. Default 75 s: more than
+    /// the 50 s of this project's HTTP client and the 60 s of most gateways, so that none of them
+    /// sends a request on a connection that is just being closed.
     pub header_timeout: Duration,
-    /// How long a client may read nothing at all of what is sent to it. Then its connection is cut,
-    /// and everything that its answer held is released. Default 60 s. A client that reads slowly is
-    /// not cut.
+    /// How long a client may read nothing at all of what is sent to it. Then its connection is
+    /// closed, and the memory of its answer is released. Default 60 s. A client that reads slowly
+    /// is not disconnected.
     pub write_timeout: Duration,
-    /// How long a client may take over a TLS handshake. Default 10 s.
+    /// How long a client may take for a TLS handshake. Default 10 s.
     pub handshake_timeout: Duration,
 }
 

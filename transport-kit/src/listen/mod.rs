@@ -1,4 +1,4 @@
-//! What takes connections, with TLS and without, and bounds them.
+//! Accepts connections, with TLS and without, and bounds them.
 
 mod bounded;
 mod config;
@@ -31,9 +31,9 @@ pub use config::ListenConfig;
 #[cfg(feature = "tls")]
 pub use secure::{listen_tls, listen_tls_with};
 
-/// How long is waited when the operating system cannot give a connection, which only time mends.
+/// The pause after the operating system cannot accept a connection, for example for lack of files.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest time over headers: sums with it do not overflow.
+/// The longest time for headers: sums with it do not overflow.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The remote address of a connection: a handler extracts it as `ConnectInfo<RemoteAddress>`.
@@ -53,8 +53,8 @@ impl RemoteAddress {
 
 /// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`].
 /// Each request carries the [`Activity`] of its connection as an extension. It returns when the
-/// requests received by then are answered; open links are closed by their handlers. If this future
-/// is dropped, connections end as if `stop` had completed, but are not waited for.
+/// requests received until then are answered; open links are closed by their handlers. If this
+/// future is dropped, connections end as if `stop` had completed, but are not waited for.
 ///
 /// # Errors
 /// `Network` if the socket is not a listening one. Errors of a single connection are logged.
@@ -66,7 +66,7 @@ pub async fn listen(
     listen_with(socket, app, ListenConfig::default(), stop).await
 }
 
-/// The same with other bounds.
+/// Serves as [`listen`], with other bounds.
 ///
 /// # Errors
 /// As [`listen`].
@@ -87,8 +87,8 @@ mod secure {
 
     /// Serves an app on a socket with TLS, and else as [`listen`](super::listen).
     ///
-    /// [`tls::server_config`](crate::tls::server_config) makes a configuration of a certificate and
-    /// a key.
+    /// [`tls::server_config`](crate::tls::server_config) makes a configuration from a certificate
+    /// and a key.
     ///
     /// # Errors
     /// As [`listen`](super::listen).
@@ -101,7 +101,7 @@ mod secure {
         listen_tls_with(socket, tls, app, ListenConfig::default(), stop).await
     }
 
-    /// The same with other bounds.
+    /// Serves as [`listen_tls`], with other bounds.
     ///
     /// # Errors
     /// As [`listen`](super::listen).
@@ -133,8 +133,8 @@ impl Acceptor {
     }
 
     /// Accepts and serves until `stop` completes, then waits for the answers under way. `shake`
-    /// turns a connection into the stream that HTTP is spoken on. It runs in the connection's own
-    /// task: a slow handshake delays no other client.
+    /// turns a connection into the stream for HTTP. It runs in the connection's own task: a slow
+    /// handshake does not delay other clients.
     async fn run<S, F>(
         self,
         socket: &TcpListener,
@@ -164,13 +164,13 @@ impl Acceptor {
             () = stop => {}
         }
         drop(stopped);
-        // Each connection has a receiver until it is over.
+        // Each connection holds a receiver until it ends.
         let _ = stopping.send(true);
         stopping.closed().await;
         Ok(())
     }
 
-    /// A place for one more connection, when there is one.
+    /// Waits for a place for one more connection.
     async fn place(&self) -> Result<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
@@ -182,7 +182,7 @@ impl Acceptor {
     }
 }
 
-/// The next connection. It sends small messages at once.
+/// Accepts the next connection, and makes it send small messages at once.
 async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
     loop {
         match socket.accept().await {
@@ -197,8 +197,8 @@ async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
                 return Err(stopped.because(error));
             }
             Err(error) => {
-                // Most of these concern one connection. Some, like too many open files, end only
-                // with time.
+                // Most of these errors concern one connection. Some, like too many open files, last
+                // for some time.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -206,7 +206,7 @@ async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
     }
 }
 
-/// Serves one connection to its end, or until it became a link.
+/// Serves one connection until it ends or becomes a link.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shaking: impl Future<Output = io::Result<S>>,
     (RemoteAddress(address), activity): (RemoteAddress, Activity),
@@ -249,7 +249,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-/// Completes when no more requests are accepted, also because the listener was dropped.
+/// Completes when no more requests are accepted, or the listener was dropped.
 async fn is_set(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }

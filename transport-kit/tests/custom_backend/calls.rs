@@ -1,4 +1,4 @@
-//! What closures may do wrong, and how batches are sent.
+//! Errors of closures, and how batches are sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +104,7 @@ async fn closures_that_panic_or_hang_are_errors() {
 }
 
 #[tokio::test]
-async fn a_page_that_breaks_its_contract_is_refused_by_name() {
+async fn a_page_that_breaks_its_contract_is_refused_with_a_reason() {
     use transport_kit::custom_backend::{Document, Page};
     let document = |id: &str| Document::live("notes", id, Version::new(1, "1"), &"x").unwrap();
     let many = Page::last(vec![document("a"), document("b"), document("c")]);
@@ -172,7 +172,7 @@ async fn a_fetch_waits_for_a_send() {
     assert!(chunk.entries[0].seq > verdicts[0].seq);
     device.settle(sent).await;
     device.apply(chunk).await;
-    // A send that is given up in the middle leaves the line free.
+    // A send that is dropped in the middle releases the line.
     device.write("b", Some("mine")).await;
     tokio::select! {
         _ = device.send() => panic!("the door is shut"),

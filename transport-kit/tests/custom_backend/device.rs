@@ -1,4 +1,4 @@
-//! A replica whose every step is in the hands of the test.
+//! A replica whose steps the test controls.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +25,7 @@ pub(crate) fn key(id: &str) -> DocumentKey {
     DocumentKey::new(Scope::default(), collection, DocumentId::new(id).unwrap())
 }
 
-/// A replica, and where its next pull begins if chunks are asked for ahead.
+/// A replica, and the start of its next pull if chunks are requested ahead.
 pub(crate) struct Device {
     pub(crate) kv: Arc<MemoryKv>,
     pub(crate) storage: Arc<dyn Storage>,
@@ -58,7 +58,7 @@ impl Device {
         Self::open(Arc::default(), &service.transport()).await
     }
 
-    /// The process ends, and another one begins: nothing is left but what was stored.
+    /// Restarts the process: only stored data is left.
     pub(crate) async fn restart(self, service: &Arc<Service>) -> Self {
         let mut next = Self::open(Arc::new(self.kv.copy()), &service.transport()).await;
         next.written = self.written;
@@ -77,7 +77,7 @@ impl Device {
         self.storage.write(self.cx.now, transaction).await.unwrap();
     }
 
-    /// What the app sees, and whether it is settled.
+    /// Returns the text of a document as the app reads it, and whether it is settled.
     pub(crate) async fn reads(&self, id: &str) -> Option<(String, bool)> {
         let found = self.storage.get(vec![key(id)]).await.unwrap().remove(0)?;
         Some((found.state.body.unwrap().to().unwrap(), !found.dirty))
@@ -88,7 +88,7 @@ impl Device {
         self.connection.pull(Pull { scope, cursor, limits: LIMITS }).await
     }
 
-    /// Asks for the next chunk, and leaves it to the test when it is taken in.
+    /// Requests the next chunk; the test applies it later.
     pub(crate) async fn fetch(&mut self) -> Chunk {
         let Delivery::Chunk(chunk) = self.delivery().await.unwrap() else { panic!("a reset") };
         let next = self.ahead.advanced(chunk.epoch, chunk.next, chunk.head, None);
@@ -102,7 +102,7 @@ impl Device {
         applied.committed
     }
 
-    /// Fetches and takes in until nothing follows.
+    /// Fetches and applies until nothing follows.
     pub(crate) async fn pull(&mut self) {
         loop {
             let chunk = self.fetch().await;
@@ -114,7 +114,7 @@ impl Device {
         }
     }
 
-    /// Sends what waits, and leaves it to the test when the verdicts are taken in.
+    /// Sends the waiting changes; the test applies the verdicts later.
     pub(crate) async fn send(&self) -> Result<(PushId, Verdicts), Error> {
         self.try_send().await.expect("something to push")
     }
@@ -127,12 +127,12 @@ impl Device {
         Some(self.connection.push(batch).await.map(|verdicts| (id, verdicts)))
     }
 
-    /// What was written, by document.
+    /// Returns what was written, by document.
     pub(crate) fn written(&self) -> Vec<(String, String)> {
         self.written.lock().unwrap().clone()
     }
 
-    /// Where the storage stands.
+    /// Returns the checkpoint of the storage.
     pub(crate) async fn checkpoint(&self) -> Cursor {
         self.storage.state().await.unwrap().checkpoint(&Scope::default()).cursor()
     }
@@ -146,14 +146,14 @@ impl Device {
         self.settle(sent).await
     }
 
-    /// Gives its position up, as it was told to.
+    /// Applies a reset, which discards the position.
     pub(crate) async fn reset(&mut self, reset: Reset) {
         self.storage.reset(self.cx.clone(), Scope::default(), reset).await.unwrap();
         self.ahead = self.checkpoint().await;
     }
 }
 
-/// What [`Device::reads`] should find.
+/// Returns the expected result of [`Device::reads`].
 pub(crate) fn reads(text: &str, settled: bool) -> Option<(String, bool)> {
     Some((text.to_owned(), settled))
 }

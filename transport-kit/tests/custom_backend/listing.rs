@@ -13,7 +13,7 @@ use crate::device::{Device, LIMITS, reads};
 use crate::service::{Service, Writes};
 
 #[tokio::test]
-async fn what_the_service_holds_comes_in_pages_and_goes_on_after_a_restart() {
+async fn documents_are_pulled_in_pages_and_continue_after_a_restart() {
     let service = Service::new(Writes::Put);
     for id in ["a", "b", "c"] {
         service.store(id, Some(id));
@@ -32,7 +32,7 @@ async fn what_the_service_holds_comes_in_pages_and_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn without_a_bookmark_everything_is_listed_and_what_is_gone_is_deleted() {
+async fn without_a_bookmark_everything_is_listed_and_missing_documents_are_deleted() {
     let service = Service::new(Writes::Put);
     service.tell_no_bookmark();
     for id in ["a", "b", "c"] {
@@ -46,7 +46,7 @@ async fn without_a_bookmark_everything_is_listed_and_what_is_gone_is_deleted() {
     let Delivery::Reset(reset) = device.delivery().await.unwrap() else { panic!("a chunk") };
     assert_eq!(reset.reason, ResetReason::BelowHorizon);
     device.reset(reset).await;
-    // A restart in the middle must not take what it lists for known already.
+    // After a restart in the middle, listed documents must not count as known already.
     let mut device = device.restart(&service).await;
     service.store("b", Some("changed"));
     device.pull().await;
@@ -70,7 +70,7 @@ async fn nothing_is_sent_in_the_middle_of_a_listing() {
     device.write("0", Some("new")).await;
     let error = device.send().await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Overloaded, Retry::Later(None)));
-    // Nor after a restart in the middle of it.
+    // The same after a restart in the middle of it.
     let mut device = device.restart(&service).await;
     device.send().await.unwrap_err();
     device.pull().await;
@@ -111,7 +111,7 @@ async fn another_name_is_another_backend() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_stream_polls_and_is_told_of_news() {
+async fn a_live_stream_polls_and_is_notified_of_changes() {
     let service = Service::new(Writes::Put);
     let bell = Arc::new(tokio::sync::Notify::new());
     let ears = Arc::clone(&bell);
@@ -141,7 +141,7 @@ async fn a_live_stream_polls_and_is_told_of_news() {
     };
     assert_eq!(waits(&service, false, 1).await, poll);
     assert!(waits(&service, true, 1).await < Duration::from_secs(1));
-    // An own write is fetched at once: only then the replica knows that it is in sync.
+    // The replica's own write is fetched at once: only then does it detect that it is in sync.
     device.write("b", Some("mine")).await;
     device.push().await;
     assert!(waits(&service, false, 2).await < Duration::from_secs(1));
@@ -154,7 +154,7 @@ async fn a_live_stream_polls_and_is_told_of_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_stream_lists_everything_now_and_then_if_it_is_told_to() {
+async fn a_live_stream_lists_everything_at_an_interval_if_configured() {
     let service = Service::new(Writes::Put);
     service.store("a", Some("here"));
     let builder = service.builder("refetch").poll_every(Duration::from_secs(60), Duration::ZERO);
@@ -177,8 +177,7 @@ async fn an_empty_service_is_listed_once() {
     let service = Service::new(Writes::Put);
     let mut device = Device::new(&service).await;
     let empty = device.fetch().await;
-    // At position 0 everything would be listed again, and what does not come would be taken for
-    // deleted.
+    // At position 0 everything would be listed again, and missing documents would count as deleted.
     assert_eq!((empty.entries.len(), empty.next, empty.has_more()), (0, Seq(1), false));
     device.apply(empty).await;
     assert!(device.fetch().await.entries.is_empty());

@@ -1,5 +1,5 @@
-//! A replica and a service that knows nothing of us, step by step: every interleaving of fetches
-//! and sends with what the storage does is in the hands of the test.
+//! A replica and a foreign service, step by step: the test controls every interleaving of fetches
+//! and sends with the operations of the storage.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
 //! Many random histories: two replicas, another client of the service, lost answers, chunks that
-//! wait, restarts. Afterwards all hold the same, nothing that was written is missing, and nobody
-//! ever saw a settled state go back in time.
+//! wait, restarts. At the end all have the same data, no write is missing, and no settled state was
+//! ever replaced by an older one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const IDS: [&str; 3] = ["a", "b", "c"];
 const HISTORIES: u64 = 300;
 const STEPS: usize = 60;
 
-/// Every word of either side.
+/// Merges all words of both sides.
 #[derive(Debug)]
 struct Union;
 
@@ -52,7 +52,7 @@ struct Actor {
     device: Device,
     waiting: VecDeque<Chunk>,
     sent: Option<(PushId, Verdicts)>,
-    /// The newest version of each document that was seen settled.
+    /// The newest settled version of each document that was observed.
     seen: BTreeMap<&'static str, u64>,
 }
 
@@ -92,7 +92,7 @@ impl Actor {
     }
 
     async fn send(&mut self) {
-        // An answer that got lost is asked for again.
+        // A lost answer is requested again.
         self.sent = self.device.try_send().await.and_then(Result::ok);
     }
 
@@ -107,7 +107,7 @@ impl Actor {
         Self { device, waiting: VecDeque::new(), sent: None, seen: self.seen }
     }
 
-    /// A settled state is never replaced by an older one.
+    /// Asserts that no settled state was replaced by an older one.
     async fn look(&mut self) {
         for id in IDS {
             let found = self.device.storage.get(vec![key(id)]).await.unwrap().remove(0);
@@ -118,7 +118,7 @@ impl Actor {
         }
     }
 
-    /// Whether there was anything left to do.
+    /// Completes all waiting steps, and returns whether there were any.
     async fn rest(&mut self) -> bool {
         self.settle().await;
         while !self.waiting.is_empty() {
@@ -174,7 +174,8 @@ async fn history(writes: Writes, seed: u64) {
             assert_eq!(actor.device.reads(id).await, held, "{id}");
         }
     }
-    // Where nobody looks what is there, the last write replaces what it did not know.
+    // If the service does not check the version, the last write replaces versions that it did not
+    // know.
     let looks = writes != Writes::Put;
     for actor in actors.iter().filter(|_| looks) {
         for (id, word) in &actor.device.written() {
@@ -191,7 +192,7 @@ async fn histories(writes: Writes) {
     }
 }
 
-// The clock is stopped so that nobody waits for a send that has to wait for the end of a listing.
+// With paused time no test waits for a send that waits for the end of a listing.
 #[tokio::test(start_paused = true)]
 async fn random_histories_with_conditions_lose_nothing() {
     histories(Writes::Conditional).await;

@@ -1,5 +1,4 @@
-//! A service that knows nothing of us: documents, each with a version and its place in the order of
-//! changes.
+//! A foreign service: documents, each with a version and a place in the order of changes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,19 +10,19 @@ use transport_kit::custom_backend::{
     Page, Version,
 };
 
-/// Versions are so many milliseconds after this.
+/// The time from which versions count their milliseconds.
 pub(crate) const EPOCH_MS: u64 = 1_770_000_000_000;
 
-/// How the service takes writes.
+/// How the service handles writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writes {
-    /// Each makes a document anew, under an id of the service's own. Deletions are by id.
+    /// Each creates a new document, under an id of the service. Deletions are by id.
     Post,
     /// The last one wins.
     Put,
-    /// Only on the version that they were made on.
+    /// A write succeeds only on the version that it was made on.
     Conditional,
-    /// As before, and it remembers what it answered.
+    /// As before, and the service stores its answers by key.
     Keyed,
 }
 
@@ -92,7 +91,7 @@ impl Service {
             })
     }
 
-    /// Another client writes or deletes.
+    /// Writes or deletes as another client.
     pub(crate) fn store(&self, id: &str, text: Option<&str>) -> Version {
         let mut state = self.state();
         state.changes += 1;
@@ -102,7 +101,7 @@ impl Service {
         version
     }
 
-    /// A document goes without a trace.
+    /// Removes a document without a trace.
     pub(crate) fn forget(&self, id: &str) {
         self.state().rows.remove(id);
     }
@@ -111,18 +110,18 @@ impl Service {
         self.state().rows.get(id).and_then(|r| r.text.clone())
     }
 
-    /// The ids of all documents that are there, with what they say.
+    /// Returns the ids of all documents, with their texts.
     pub(crate) fn texts(&self) -> Vec<(String, String)> {
         let live = |(id, row): (&String, &Row)| row.text.clone().map(|text| (id.clone(), text));
         self.state().rows.iter().filter_map(live).collect()
     }
 
-    /// The next answers get lost, after the service did what it was asked.
+    /// Loses the next answers, after the service has handled the requests.
     pub(crate) fn lose_answers(&self, answers: usize) {
         self.state().lose = answers;
     }
 
-    /// One send fails, after so many that do not.
+    /// Lets one send fail, after that many successful ones.
     pub(crate) fn fail_after(&self, sends: usize) {
         self.state().fail_after = Some(sends);
     }
@@ -135,7 +134,7 @@ impl Service {
         self.state().expired = true;
     }
 
-    /// The idempotency keys that came, in their order.
+    /// Returns the idempotency keys that were received, in their order.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.state().keys.clone()
     }

@@ -1,4 +1,4 @@
-//! Fetches, sends, and what the storage does with them, in every order that matters.
+//! Fetches, sends, and the storage's operations, in every order that matters.
 
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::resolver::ClientWins;
@@ -14,7 +14,7 @@ async fn an_own_write_is_settled_without_a_change_or_a_conflict() {
     let settled = device.push().await;
     assert_eq!((settled.changes.len(), settled.conflicts.len(), settled.taken), (0, 0, 1));
     assert_eq!(device.reads("a").await, reads("one", true));
-    // An edit before the echo comes: the echo is its base.
+    // An edit before the echo arrives: the echo is its base.
     device.write("a", Some("two")).await;
     device.pull().await;
     assert_eq!(device.reads("a").await, reads("two", false));
@@ -40,7 +40,7 @@ async fn a_document_whose_state_was_delivered_last_can_be_settled() {
 }
 
 #[tokio::test]
-async fn a_chunk_from_before_a_send_is_taken_in_after_it() {
+async fn a_chunk_from_before_a_send_is_applied_after_it() {
     let service = Service::new(Writes::Put);
     service.store("a", Some("old"));
     let mut device = Device::new(&service).await;
@@ -57,15 +57,15 @@ async fn a_chunk_from_before_a_send_is_taken_in_after_it() {
 }
 
 #[tokio::test]
-async fn somebody_writes_on_top_before_the_verdict_is_settled() {
+async fn a_write_on_top_before_the_verdict_is_settled() {
     let service = Service::new(Writes::Conditional);
     let mut device = Device::new(&service).await;
     device.pull().await;
     device.write("a", Some("mine")).await;
     let sent = device.send().await.unwrap();
     service.store("a", Some("on top of mine"));
-    // The chunk comes while the document is in flight: it waits for the verdict, and descends from
-    // what was sent.
+    // The chunk arrives while the document is in flight: it waits for the verdict, and descends
+    // from the sent state.
     let chunk = device.fetch().await;
     device.apply(chunk).await;
     assert_eq!(device.reads("a").await, reads("mine", false));
@@ -75,12 +75,12 @@ async fn somebody_writes_on_top_before_the_verdict_is_settled() {
 }
 
 #[tokio::test]
-async fn a_newer_state_after_a_restart_is_not_taken_for_a_known_one() {
+async fn a_newer_state_after_a_restart_does_not_count_as_known() {
     let service = Service::new(Writes::Conditional);
     let mut device = Device::new(&service).await;
     service.store("z", Some("z"));
     device.pull().await;
-    // Positions are given out ahead of what is taken in: by chunks that get lost, and by verdicts.
+    // Positions are assigned before they are applied: by lost chunks, and by verdicts.
     for _ in 0..5 {
         service.store("y", Some("y"));
         device.fetch().await;
@@ -94,7 +94,7 @@ async fn a_newer_state_after_a_restart_is_not_taken_for_a_known_one() {
 }
 
 #[tokio::test]
-async fn a_write_of_somebody_else_is_a_conflict_where_the_service_looks() {
+async fn another_clients_write_is_a_conflict_if_the_service_checks_versions() {
     for (writes, survivor) in [(Writes::Conditional, "theirs"), (Writes::Put, "mine")] {
         let service = Service::new(writes);
         service.store("a", Some("base"));
@@ -113,7 +113,7 @@ async fn a_write_of_somebody_else_is_a_conflict_where_the_service_looks() {
 }
 
 #[tokio::test]
-async fn a_conflict_that_the_edit_wins_is_sent_on_the_state_that_it_won_over() {
+async fn an_edit_that_wins_a_conflict_is_sent_with_the_other_state_as_base() {
     let service = Service::new(Writes::Conditional);
     service.store("a", Some("base"));
     let mut device = Device::new(&service).await;
@@ -129,7 +129,7 @@ async fn a_conflict_that_the_edit_wins_is_sent_on_the_state_that_it_won_over() {
 }
 
 #[tokio::test]
-async fn an_answer_that_gets_lost_costs_a_second_attempt_with_the_same_key() {
+async fn a_lost_answer_costs_a_second_attempt_with_the_same_key() {
     for writes in [Writes::Put, Writes::Conditional, Writes::Keyed] {
         let service = Service::new(writes);
         let mut device = Device::new(&service).await;
@@ -137,10 +137,10 @@ async fn an_answer_that_gets_lost_costs_a_second_attempt_with_the_same_key() {
         service.lose_answers(1);
         let error = device.send().await.unwrap_err();
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Network, Retry::Reconnect));
-        // The process ends, and only the storage knows of the batch.
+        // The process ends, and only the storage has the batch.
         let before = service.keys();
         device = device.restart(&service).await;
-        // What was stored is fetched before it is known to be the own write.
+        // The stored change is fetched before it is known to be this replica's write.
         device.pull().await;
         device.write("a", Some("mine, and more")).await;
         let settled = device.push().await;
@@ -154,7 +154,7 @@ async fn an_answer_that_gets_lost_costs_a_second_attempt_with_the_same_key() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_on_which_somebody_wrote_is_superseded_where_keys_are_remembered() {
+async fn a_lost_answer_with_a_later_write_is_superseded_if_keys_are_stored() {
     for (writes, conflicts) in [(Writes::Keyed, 0), (Writes::Conditional, 1)] {
         let service = Service::new(writes);
         let mut device = Device::new(&service).await;
@@ -171,7 +171,7 @@ async fn a_lost_answer_on_which_somebody_wrote_is_superseded_where_keys_are_reme
 }
 
 #[tokio::test]
-async fn deletions_travel_both_ways_and_a_document_can_be_made_again() {
+async fn deletions_sync_both_ways_and_a_document_can_be_created_again() {
     let service = Service::new(Writes::Conditional);
     let mut device = Device::new(&service).await;
     device.write("a", Some("one")).await;
@@ -185,7 +185,7 @@ async fn deletions_travel_both_ways_and_a_document_can_be_made_again() {
     assert_eq!(device.apply(echo).await.conflicts, Vec::new());
     assert_eq!(device.push().await.conflicts, Vec::new());
     assert_eq!(service.text("a").as_deref(), Some("again"));
-    // Both delete it.
+    // Both sides delete it.
     device.write("a", None).await;
     service.store("a", None);
     assert_eq!(device.push().await.conflicts, Vec::new());

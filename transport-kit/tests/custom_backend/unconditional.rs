@@ -1,5 +1,5 @@
-//! What does not hold where a service takes every write, and what holds all the same: the columns
-//! `POST` and `PUT` of the table in `guarantees.md`.
+//! Guarantees that do and do not hold if a service accepts every write: the columns `POST` and
+//! `PUT` of the table in `guarantees.md`.
 
 use sync_core::error::ErrorKind;
 
@@ -7,20 +7,20 @@ use crate::device::{Device, reads};
 use crate::service::{Service, Writes};
 
 #[tokio::test]
-async fn by_post_a_lost_answer_makes_a_document_twice_and_each_under_another_id() {
+async fn by_post_a_lost_answer_creates_a_document_twice_under_other_ids() {
     let service = Service::new(Writes::Post);
     let mut device = Device::new(&service).await;
     device.pull().await;
     device.write("a", Some("mine")).await;
     service.lose_answers(1);
     assert_eq!(device.send().await.unwrap_err().kind(), ErrorKind::Network);
-    // The write is not lost, also if the process ends now.
+    // The write is not lost, even if the process ends now.
     device = device.restart(&service).await;
     device.push().await;
     let told = |id: &str| (id.to_owned(), "mine".to_owned());
     assert_eq!(service.texts(), [told("s1"), told("s2")], "exactly once would be one");
     device.pull().await;
-    // Nor do the two sides hold the same: the replica has its own id beside those of the service.
+    // The two sides differ: the replica has its own id besides those of the service.
     for id in ["a", "s1", "s2"] {
         assert_eq!(device.reads(id).await, reads("mine", true), "{id}");
     }
@@ -28,7 +28,7 @@ async fn by_post_a_lost_answer_makes_a_document_twice_and_each_under_another_id(
 }
 
 #[tokio::test]
-async fn by_post_nobody_is_asked_about_two_edits_of_one_document() {
+async fn by_post_two_edits_of_one_document_are_no_conflict() {
     let service = Service::new(Writes::Post);
     service.store("a", Some("base"));
     let mut device = Device::new(&service).await;
@@ -41,7 +41,7 @@ async fn by_post_nobody_is_asked_about_two_edits_of_one_document() {
 }
 
 #[tokio::test]
-async fn by_post_what_was_deleted_stays_deleted_and_what_is_refused_delays_nothing() {
+async fn by_post_deletions_stay_and_a_refusal_delays_nothing() {
     let service = Service::new(Writes::Post);
     service.store("a", Some("base"));
     let mut device = Device::new(&service).await;
@@ -59,7 +59,7 @@ async fn by_post_what_was_deleted_stays_deleted_and_what_is_refused_delays_nothi
 }
 
 #[tokio::test]
-async fn by_put_a_write_that_is_sent_again_undoes_what_was_written_meanwhile() {
+async fn by_put_a_repeated_write_overwrites_a_newer_one() {
     let service = Service::new(Writes::Put);
     let mut device = Device::new(&service).await;
     device.write("a", Some("mine")).await;
@@ -67,14 +67,14 @@ async fn by_put_a_write_that_is_sent_again_undoes_what_was_written_meanwhile() {
     device.send().await.unwrap_err();
     service.store("a", Some("newer"));
     assert_eq!(device.push().await.conflicts, Vec::new());
-    // Both sides hold the same, but not the newer one.
+    // Both sides have the same data, but not the newer write.
     device.pull().await;
     assert_eq!(service.text("a").as_deref(), Some("mine"));
     assert_eq!(device.reads("a").await, reads("mine", true));
 }
 
 #[tokio::test]
-async fn by_put_a_document_that_somebody_deleted_comes_back() {
+async fn by_put_a_document_that_another_client_deleted_comes_back() {
     let service = Service::new(Writes::Put);
     service.store("a", Some("base"));
     let mut device = Device::new(&service).await;

@@ -1,5 +1,4 @@
-//! The lines of what is imported: read by a thread of their own, so that a pipe may keep the
-//! program waiting.
+//! The lines of an import, read by a separate thread, because a pipe may block the reader.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,11 +10,11 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::failure::Failure;
 use crate::text::without_mark;
 
-/// The longest line, in bytes: what no body can need.
+/// The longest line, in bytes: longer than any valid body needs.
 const LONGEST: u64 = 16 << 20;
-/// Lines that are read ahead.
+/// The number of lines that are read ahead.
 const AHEAD: usize = 64;
-/// How long to wait for a line before what came earlier is written.
+/// How long to wait for a line before the earlier ones are written.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A line that is not blank.
@@ -41,8 +40,8 @@ impl Lines {
         Ok(Self { read })
     }
 
-    /// The next line; none at the end, and, if the caller has something to do, when it does not
-    /// come soon.
+    /// Returns the next line; none at the end, and, if `has_work`, also if no line arrives within
+    /// [`PAUSE`].
     pub(super) async fn next(&mut self, has_work: bool) -> Result<Option<Line>, Failure> {
         if !has_work {
             return self.read.recv().await.transpose();
@@ -53,7 +52,7 @@ impl Lines {
         }
     }
 
-    /// Whether there are no more lines.
+    /// Returns whether there are no more lines.
     pub(super) fn has_ended(&self) -> bool {
         self.read.is_closed() && self.read.is_empty()
     }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_encoding_is_named() {
+    async fn another_encoding_is_an_error_that_names_it() {
         let found = read(b"\xff\xfe{\0}\0").await;
         let [Err(what)] = &*found else { panic!("{found:?}") };
         assert!(what.starts_with("line 1: it is UTF-16"), "{what}");

@@ -15,8 +15,8 @@ use lines::Lines;
 use parse::Shape;
 use write::Writer;
 
-/// Documents that are written together, and so are pushed together: a transaction does not get
-/// smaller on a slow link.
+/// Documents that are written and so pushed together: a transaction does not get smaller on a slow
+/// link.
 const BATCH: Limits = Limits { documents: 500, bytes: 64 << 10 };
 
 pub(crate) async fn run(args: ImportArgs) -> Result<(), Failure> {
@@ -35,11 +35,11 @@ pub(crate) async fn run(args: ImportArgs) -> Result<(), Failure> {
 }
 
 async fn import(lines: &mut Lines, shape: &Shape, writer: &mut Writer<'_>) -> Result<(), Failure> {
-    // Not drawn where standard error is no terminal.
+    // Not drawn if standard error is not a terminal.
     let progress = ProgressBar::new_spinner();
     loop {
-        // What came so far is written when nothing more comes for a while, as from a pipe that
-        // stays open.
+        // The lines so far are written when no further line arrives for a while, as from a pipe
+        // that stays open.
         let line = match lines.next(writer.has_some()).await {
             Ok(Some(line)) => line,
             Ok(None) => {
@@ -53,7 +53,7 @@ async fn import(lines: &mut Lines, shape: &Shape, writer: &mut Writer<'_>) -> Re
                 }
                 continue;
             }
-            // What came before a bad line is written, so that the report can say how much that is.
+            // The lines before a bad one are written, so that the report can count them.
             Err(failure) => return writer.flush().await.and(Err(failure)),
         };
         match shape.parse(&line.text) {

@@ -1,4 +1,4 @@
-//! What a line of an import says.
+//! Parses the lines of an import.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use twotide::backend::model::{Body, Collection, DocumentId};
 
 use crate::args::ImportArgs;
 
-/// What a line is made of.
+/// The form of a line.
 pub(super) enum Shape {
     /// A line that `export` prints.
     Exported,
-    /// A body, with its id in a field of that name; whether the field has to be there.
+    /// A body, with its id in the field of that name; whether the field is required.
     Body { collection: Collection, field: String, required: bool },
 }
 
@@ -30,7 +30,7 @@ struct Exported<'a> {
 pub(super) struct Parsed {
     pub(super) collection: Collection,
     pub(super) id: DocumentId,
-    /// Whether the line had no id, and this one was made up.
+    /// Whether the line had no id, and this one was generated.
     pub(super) is_made_up: bool,
     pub(super) body: Body,
 }
@@ -41,17 +41,19 @@ impl Shape {
             None => Self::Exported,
             Some(collection) => Self::Body {
                 collection: collection.clone(),
-                // An import that leaves alone what is there has to know what that is.
+                // An import that skips existing documents has to know their ids.
                 required: args.id_field.is_some() || args.if_absent,
                 field: args.id_field.clone().unwrap_or_else(|| "id".to_owned()),
             },
         }
     }
 
+    /// Parses a line.
+    ///
     /// # Errors
-    /// What is wrong with the line.
+    /// The reason why the line is invalid.
     pub(super) fn parse(&self, text: &[u8]) -> Result<Parsed, String> {
-        // Only then are the places right that JSON's errors name.
+        // JSON's errors name the right places only in valid UTF-8.
         let text = std::str::from_utf8(text)
             .map_err(|e| format!("not UTF-8: byte {} of it", e.valid_up_to() + 1))?;
         match self {
@@ -102,14 +104,14 @@ fn not_json(text: &str, error: &serde_json::Error) -> String {
     format!("not valid JSON: {} at column {}{hint}", without_place(error), error.column())
 }
 
-/// An error of JSON without its place: the line that it names is always the first of this one.
+/// Returns an error of JSON without its place: its line number is always 1.
 fn without_place(error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = error.to_string();
     text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
-/// A string as it is, a whole number in its digits.
+/// Returns a string as it is, and a whole number as its digits.
 fn id_of(json: &str) -> Option<String> {
     if let Ok(text) = serde_json::from_str::<String>(json) {
         return Some(text);
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_a_second_line_number() {
+    fn an_error_has_no_second_line_number() {
         let collection = Collection::new("c").unwrap();
         let body = Shape::Body { collection, field: "id".to_owned(), required: false };
         assert_eq!(

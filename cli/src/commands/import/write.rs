@@ -11,11 +11,11 @@ use twotide::{Error, ErrorKind, Replica};
 use super::parse::Parsed;
 use crate::failure::Failure;
 
-/// What an import did.
+/// The result of an import.
 #[derive(Serialize)]
 pub(super) struct Counts {
     imported: u64,
-    /// Documents that were there and were left alone.
+    /// Documents that existed and were skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     present: Option<u64>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Writer<'a> {
     batch: Vec<(u64, Parsed)>,
     bytes: usize,
     written: u64,
-    /// Of those that were written: whose lines had no id.
+    /// How many of the written documents had no id in their line.
     made_up: u64,
     present: u64,
 }
@@ -44,7 +44,7 @@ impl<'a> Writer<'a> {
         self.batch.push((line, parsed));
     }
 
-    /// Whether something was added that is not written.
+    /// Returns whether something was added that is not written.
     pub(super) fn has_some(&self) -> bool {
         !self.batch.is_empty()
     }
@@ -53,7 +53,7 @@ impl<'a> Writer<'a> {
         self.batch.len() >= limits.documents || self.bytes >= limits.bytes
     }
 
-    /// How many documents were written.
+    /// Returns how many documents were written.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
@@ -67,8 +67,8 @@ impl<'a> Writer<'a> {
         format!("{} documents were written", self.written)
     }
 
-    /// What an import that failed has done, and what becomes of it when the file is imported again;
-    /// none if nothing was written.
+    /// Returns what a failed import has written, and the effect of importing the file again; none
+    /// if nothing was written.
     pub(super) fn done_before_failure(&self) -> Option<String> {
         let (written, made_up) = (self.written, self.made_up);
         if written == 0 {
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
         let first = *first;
         match self.write(&batch).await {
             Ok(()) => Ok(()),
-            // One of the documents cannot be written: alone it is found.
+            // One of the documents cannot be written: writing each alone finds it.
             Err(e) if e.kind() == ErrorKind::InvalidInput => {
                 for one in batch.chunks(1) {
                     let about = |e: Error| Failure::from(e).about(format!("line {}", one[0].0));
@@ -122,7 +122,7 @@ impl<'a> Writer<'a> {
             let scope = self.replica.scope().clone();
             let transaction = LocalTransaction { scope, writes };
             match self.replica.storage().write(System.now(), transaction).await {
-                // Another process made one of them meanwhile.
+                // Another process created one of them meanwhile.
                 Err(e) if self.if_absent && e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
                 Ok(_) => {
@@ -144,7 +144,7 @@ impl<'a> Writer<'a> {
         LocalWrite { collection, id, operation }
     }
 
-    /// Those that are to be written, and how many others are there.
+    /// Returns the documents to write, and the number of those that exist.
     async fn wanted(&self, batch: &[(u64, Parsed)]) -> Result<(Vec<Parsed>, u64), Error> {
         if !self.if_absent {
             return Ok((batch.iter().map(|(_, parsed)| parsed.clone()).collect(), 0));
@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
             stored.into_iter().flatten().map(|stored| stored.key).collect();
         let (mut wanted, mut present) = (Vec::new(), 0);
         for (_, parsed) in batch {
-            // The first of several lines with one id is the one that stays.
+            // The first of several lines with one id is written.
             match there.insert(self.key(parsed)) {
                 true => wanted.push(parsed.clone()),
                 false => present += 1,

@@ -22,7 +22,7 @@ fn all(kv: &impl KvReads) -> Vec<DocumentKey> {
     after(kv, LocalSeq(0), usize::MAX).unwrap()
 }
 
-/// Everything that is stored, one after another.
+/// Returns all stored bytes.
 fn stored(kv: &MemoryKv) -> Vec<u8> {
     let mut bytes = Vec::new();
     kv.range(&[], &[u8::MAX; 64], &mut |key, value| {
@@ -35,9 +35,9 @@ fn stored(kv: &MemoryKv) -> Vec<u8> {
 }
 
 #[test]
-fn places_that_follow_on_each_other_are_read_from_anywhere() {
+fn consecutive_places_are_read_from_any_place() {
     let mut kv = writer(&Arc::default());
-    // Names of one document that are another's put together differently, and of all lengths.
+    // Pairs of names that are equal when joined, and ids of all lengths.
     let names = [("a", "bc"), ("ab", "c"), ("ab", "c"), ("a", "bc"), ("abc", "a")];
     let id = |n: usize| format!("{n}{}", "x".repeat(n % 7));
     let name = |n: usize| key(names[n % 5].0, names[n % 5].1, &id(n));
@@ -56,7 +56,7 @@ fn places_that_follow_on_each_other_are_read_from_anywhere() {
 }
 
 #[test]
-fn nothing_is_left_of_what_leaves_its_place() {
+fn removed_members_leave_no_bytes() {
     let store = Arc::<MemoryKv>::default();
     let mut kv = writer(&store);
     let keys = ["rose", "tulip", "daisy"].map(|id| key("garden", "flowers", id));
@@ -76,7 +76,7 @@ fn nothing_is_left_of_what_leaves_its_place() {
 
 proptest! {
     #[test]
-    fn documents_that_move_about_are_where_they_went_last(
+    fn moved_documents_are_at_their_last_places(
         moves in prop::collection::vec((0_usize..12, any::<bool>()), 1..150),
     ) {
         let mut kv = writer(&Arc::default());
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_are_more_than_an_error(bytes in prop::collection::vec(0_u8..4, 0..40)) {
+    fn arbitrary_bytes_are_an_error_at_most(bytes in prop::collection::vec(0_u8..4, 0..40)) {
         let kv = Arc::<MemoryKv>::default();
         kv.commit(vec![(run_key(LocalSeq(1)), Some(bytes.into()))], Durability::Process).unwrap();
         let mut kv = writer(&kv);
@@ -115,8 +115,8 @@ proptest! {
     }
 }
 
-/// What makes a store one of version 1 of the layout, from a run on: there may be such in front of
-/// it that were gathered.
+/// Returns the batch that converts a store to version 1 of the layout, from a run on: earlier runs
+/// count as migrated.
 fn in_version_1(keys: &[DocumentKey], from: u64) -> Batch {
     let mut batch = Batch::new();
     for (place, key) in (1..).zip(keys).filter(|(place, _)| *place >= from * RUN) {
@@ -130,7 +130,7 @@ fn in_version_1(keys: &[DocumentKey], from: u64) -> Batch {
 }
 
 #[test]
-fn a_store_of_before_there_were_runs_is_taken_over_also_from_the_middle_of_it() {
+fn a_store_of_version_1_is_migrated_also_after_an_interruption() {
     let keys: Vec<_> = (0..GATHERED + 500).map(|n| key("s", "c", &format!("{n:05}"))).collect();
     for from in [0, 50] {
         let kv = Arc::<MemoryKv>::default();

@@ -1,4 +1,4 @@
-//! Facts in, steps out.
+//! The state machine: facts in, steps out.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn ask(ladder: &mut Ladder, at: u64) -> Ask {
 }
 
 #[test]
-fn streams_that_die_young_are_given_up_after_some_and_with_growing_pauses() {
+fn short_lived_streams_are_replaced_after_several_failures_with_growing_pauses() {
     let mut ladder = ladder(LiveBy::Auto);
     assert_eq!(ask(&mut ladder, 0), Ask::Stream);
     ladder.stream_ended(Now(10_000), secs(10));
@@ -30,7 +30,7 @@ fn streams_that_die_young_are_given_up_after_some_and_with_growing_pauses() {
     ladder.stream_ended(Now(20_000), secs(10));
     assert_eq!(ladder.step(Now(20_000)).most, FIRST * 2);
     ladder.stream_ended(Now(30_000), secs(10));
-    // First without waiting, so that nothing that is there has to wait.
+    // First without waiting, so that existing changes are not delayed.
     assert_eq!(ask(&mut ladder, 30_000), Ask::Chunk { wait: secs(0) });
     ladder.answered(Now(30_000), secs(0), secs(0), News::Nothing);
     assert_eq!(ladder.step(Now(30_000)), Step { ask: Ask::Chunk { wait: secs(25) }, ..NOW });
@@ -38,7 +38,7 @@ fn streams_that_die_young_are_given_up_after_some_and_with_growing_pauses() {
 }
 
 #[test]
-fn one_stream_that_lives_makes_up_for_those_that_did_not() {
+fn one_lasting_stream_resets_earlier_failures() {
     let mut ladder = ladder(LiveBy::Auto);
     for _ in 0..20 {
         ladder.stream_ended(Now(0), secs(1));
@@ -51,7 +51,7 @@ fn one_stream_that_lives_makes_up_for_those_that_did_not() {
 }
 
 #[test]
-fn what_collects_streams_is_left_at_once() {
+fn buffered_streams_are_replaced_at_once() {
     let mut ladder = ladder(LiveBy::Auto);
     ladder.stream_unsuited(Now(0));
     assert_eq!(ladder.rung(), Rung::LongPoll);
@@ -59,7 +59,7 @@ fn what_collects_streams_is_left_at_once() {
 }
 
 #[test]
-fn a_long_poll_that_is_cut_is_asked_for_shorter_and_then_not_at_all() {
+fn a_long_poll_that_is_cut_is_shortened_and_then_replaced() {
     let mut ladder = ladder(LiveBy::Auto);
     ladder.stream_unsuited(Now(0));
     let mut waits = Vec::new();
@@ -80,7 +80,7 @@ fn a_long_poll_that_is_cut_is_asked_for_shorter_and_then_not_at_all() {
 }
 
 #[test]
-fn a_wait_that_is_short_enough_is_kept_and_now_and_then_a_longer_one_tried() {
+fn a_wait_that_is_short_enough_is_kept_and_a_longer_one_retried_periodically() {
     let mut ladder = ladder(LiveBy::LongPoll);
     for _ in 0..30 {
         let Ask::Chunk { wait } = ask(&mut ladder, 0) else { panic!("no request") };
@@ -99,7 +99,7 @@ fn a_wait_that_is_short_enough_is_kept_and_now_and_then_a_longer_one_tried() {
 }
 
 #[test]
-fn cuts_that_are_far_apart_do_not_add_up() {
+fn distant_cuts_do_not_add_up() {
     let mut ladder = ladder(LiveBy::Auto);
     ladder.stream_unsuited(Now(0));
     for _ in 0..50 {
@@ -142,7 +142,7 @@ fn a_higher_way_is_tried_again_and_later_each_time() {
     let between: Vec<_> = tries.windows(2).map(|w| w[1] - w[0]).collect();
     assert_eq!(tries[0], 10);
     assert_eq!(between, [20, 40, 80, 160, 320, 640, 640, 640]);
-    // A stream that lives ends that.
+    // A stream that lasts resets that.
     now += 640 * MINUTE;
     assert_eq!(ask(&mut ladder, now), Ask::Stream);
     ladder.stream_lives(secs(30));
@@ -164,7 +164,7 @@ fn polling_climbs_step_by_step() {
 }
 
 #[test]
-fn a_server_that_asks_to_come_back_is_not_asked_earlier() {
+fn a_requested_delay_is_respected() {
     let mut ladder = ladder(LiveBy::Auto);
     for rung in [Rung::Stream, Rung::Stream, Rung::Stream, Rung::LongPoll, Rung::LongPoll] {
         assert_eq!(ladder.rung(), rung);
@@ -175,7 +175,7 @@ fn a_server_that_asks_to_come_back_is_not_asked_earlier() {
 }
 
 #[test]
-fn where_one_way_is_wanted_no_other_is_taken() {
+fn a_single_configured_way_is_the_only_one_used() {
     for live in [LiveBy::Sse, LiveBy::LongPoll] {
         let mut ladder = ladder(live);
         for _ in 0..4 {
@@ -197,7 +197,7 @@ fn where_one_way_is_wanted_no_other_is_taken() {
 }
 
 #[test]
-fn another_stream_begins_where_the_first_one_ended() {
+fn another_stream_begins_with_the_way_of_the_first_one() {
     let mut ladder = ladder(LiveBy::Auto);
     ladder.stream_unsuited(Now(0));
     let mut another = ladder.for_another();

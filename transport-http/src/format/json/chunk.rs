@@ -29,7 +29,7 @@ struct ChunkJson {
     mark: Option<LogMark>,
     #[serde(skip_serializing_if = "Option::is_none")]
     covers: Option<BTreeSet<Collection>>,
-    /// The last one, because all before it is the same for all readers: see [`open`].
+    /// The last member, because everything before it is the same for all readers: see [`open`].
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<CursorJson>,
 }
@@ -51,7 +51,7 @@ struct EntryJson {
     erased: Option<ErasedJson>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     body: Option<Body>,
-    /// The digest of the state, sent without its body if the reader pushed that itself.
+    /// The digest of the state, sent without its body to the reader that pushed it.
     #[serde(default, deserialize_with = "maybe_digest", skip_serializing_if = "Option::is_none")]
     own: Option<Digest>,
 }
@@ -102,7 +102,7 @@ pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
         let own = chunk.left_out.get(&entry.seq).copied();
         EntryJson::new(entry, own)
     };
-    // A buffer that grows by doubling would take up twice as much as what is in it.
+    // A buffer that grows by doubling would use up to twice the memory.
     let room = chunk.weight() + ENTRY_BYTES * chunk.entries.len() + CHUNK_BYTES;
     let mut json = Vec::with_capacity(room);
     let content = ChunkJson {
@@ -123,7 +123,7 @@ pub(in crate::format) fn open(chunk: &Chunk) -> Result<Vec<u8>> {
     Ok(json)
 }
 
-/// The field with the cursor, with the comma before it.
+/// Returns the field with the cursor, with the comma before it.
 pub(in crate::format) fn cursor_field(cursor: &Cursor) -> Result<Vec<u8>> {
     let mut field = b",\"cursor\":".to_vec();
     field.extend_from_slice(&write_json(&CursorJson(cursor.clone()))?);

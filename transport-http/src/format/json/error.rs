@@ -35,8 +35,8 @@ pub(in crate::format) fn write(error: WireError) -> Result<Vec<u8>> {
     write_json(&ErrorJson { kind: error.kind.as_str().to_owned(), message: error.message, retry })
 }
 
-/// An unknown kind comes from a later version: the retry advice beside it determines how the client
-/// reacts.
+/// Reads an error. An unknown kind comes from a later version: then the retry advice determines how
+/// the client reacts.
 pub(in crate::format) fn read(bytes: &[u8], _: Option<&Scope>) -> Result<WireError> {
     let ErrorJson { kind, message, retry } = read_answer(bytes)?;
     let kind =

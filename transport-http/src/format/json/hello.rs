@@ -11,7 +11,7 @@ fn versions() -> Vec<u32> {
     VERSIONS.to_vec()
 }
 
-/// The most scopes that are read of a greeting; the server's own limit is below.
+/// The most scopes that are read from a greeting; the server's own limit is lower.
 const MOST_SCOPES: usize = 10_000;
 
 fn few<'de, T: Deserialize<'de>, D: Deserializer<'de>>(

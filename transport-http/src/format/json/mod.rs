@@ -1,12 +1,12 @@
-//! The JSON of every message: structs that mirror the model under readable names.
+//! The JSON of every message: structs that mirror the model with readable names.
 //!
-//! Requests are read strictly: a member that is not known or comes twice is an error, because it
-//! would otherwise be ignored silently. Answers are read leniently: members that are not known come
-//! from a later version.
+//! Requests are read strictly: an unknown or repeated member is an error, because it would
+//! otherwise be ignored silently. Answers are read leniently: unknown members come from a later
+//! version.
 //!
-//! Bodies of documents are passed through as the bytes they are. Nothing here goes through
-//! `serde_json::Value`, is flattened or untagged: so numbers keep their digits, and the features of
-//! `serde_json` that another crate may switch on change nothing.
+//! Bodies of documents are passed through unchanged, byte for byte. Nothing here uses
+//! `serde_json::Value`, flattening or untagged types: so numbers keep their digits, and features of
+//! `serde_json` that another crate enables change nothing.
 
 pub(super) mod ack;
 pub(super) mod chunk;
@@ -49,18 +49,18 @@ fn read_answer<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     })
 }
 
-/// Only the message of an error is sent, so it has to contain every detail.
+/// Returns the error for an invalid request. Only its message is sent, so it contains every detail.
 fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-/// The scope, named in the request or in its address.
+/// Returns the scope, named in the request or in its address.
 fn scope_of(own: Option<Scope>, address: Option<&Scope>) -> Result<Scope> {
     own.or_else(|| address.cloned()).ok_or_else(|| refused("the body names no scope"))
 }
 
-/// A list of at most this many items. A longer list is rejected while it is parsed, so that a small
-/// compressed body cannot use much memory.
+/// Reads a list of at most this many items. A longer list is rejected while it is parsed, so that a
+/// small compressed body cannot use much memory.
 fn at_most<'de, const MOST: usize, T, D>(d: D) -> std::result::Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
@@ -90,17 +90,17 @@ where
     d.deserialize_seq(Counted::<T, MOST>(PhantomData))
 }
 
-/// A member that is present, whatever its value: a body that is `null` is a body.
+/// Reads a member that is present, whatever its value: a body that is `null` is a body.
 fn present<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Body>, D::Error> {
     Body::deserialize(d).map(Some)
 }
 
-/// A digest as its 32 hexadecimal digits.
+/// Reads a digest from its 32 hexadecimal digits.
 pub(super) fn digest<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Digest, D::Error> {
     hexadecimal(d, 32).map(Digest)
 }
 
-/// A digest that may be left out.
+/// Reads a digest that may be missing.
 fn maybe_digest<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Digest>, D::Error> {
     Option::<String>::deserialize(d)?.map(|t| of_hexadecimal(&t, 32).map(Digest)).transpose()
 }
@@ -161,12 +161,12 @@ mod cursor {
     }
 }
 
-/// The author, where it differs from the revision.
+/// Returns the author, if it differs from the revision.
 fn author_of(state: &DocumentState) -> Option<Revision> {
     Some(state.author).filter(|a| *a != state.revision)
 }
 
-/// The erasure in a state: that it is one, or the newest one that it includes.
+/// The erasure in a state: the state itself, or the newest erasure that it includes.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
 enum ErasedJson {
@@ -188,7 +188,7 @@ impl ErasedJson {
     }
 }
 
-/// A state of its members.
+/// Makes a state from its members.
 fn state<E: serde::de::Error>(
     revision: Revision,
     author: Option<Revision>,
@@ -204,7 +204,7 @@ fn state<E: serde::de::Error>(
     Ok(DocumentState { revision, author, created, body, erased })
 }
 
-/// Limits that may be left out one by one.
+/// Makes limits, each of which may be missing.
 fn limits(documents: Option<usize>, bytes: Option<usize>) -> Limits {
     let most = Limits { documents: usize::MAX, bytes: usize::MAX };
     Limits { documents: documents.unwrap_or(most.documents), bytes: bytes.unwrap_or(most.bytes) }
@@ -214,7 +214,7 @@ fn maybe_limit(limit: usize) -> Option<usize> {
     Some(limit).filter(|l| *l != usize::MAX)
 }
 
-/// What serde calls a custom error, as one of ours.
+/// Converts a custom error of serde.
 fn of_answer(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Protocol, format!("the answer contradicts itself: {error}"))
 }

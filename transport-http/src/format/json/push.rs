@@ -1,8 +1,8 @@
 //! `{"replica":"…","id":1,"changes":[{"collection":"notes","id":"n1","body":{"text":"hi"}}]}`
 //!
-//! A change without a revision has the stamp 0, and the server stamps it. What is left out is the
-//! same each time the same text is read, so a batch that is sent again is the same batch.
-//! `"erased":true` erases what there is of the document.
+//! A change without a revision has the stamp 0, and the server stamps it. Missing members have the
+//! same values each time the same text is read, so a batch that is sent again is the same batch.
+//! `"erased":true` erases the document.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sync_core::error::Result;
@@ -64,7 +64,7 @@ struct ChangeJson {
 struct BaseJson {
     revision: Revision,
     epoch: Epoch,
-    /// Left out for a base that never stood in a log.
+    /// Missing for a base that was never in a log.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<Seq>,
     #[serde(default)]
@@ -84,12 +84,12 @@ impl From<BaseJson> for BaseRef {
     }
 }
 
-/// The stamp of a change whose revision is left out.
+/// Returns the revision of a change without one.
 fn unstamped(replica: ReplicaId) -> Revision {
     Revision { stamp: Stamp::ZERO, replica }
 }
 
-/// The creation time of a document if none is given.
+/// Returns the creation time of a document without one.
 fn created(revision: Revision) -> Stamp {
     revision.stamp
 }
@@ -97,7 +97,7 @@ fn created(revision: Revision) -> Stamp {
 fn write_change(change: Change, replica: ReplicaId) -> ChangeJson {
     let Change { collection, id, base, base_body, state } = change;
     let author = author_of(&state);
-    // An author needs the revision that it stands beside.
+    // An author requires the revision.
     let is_plain = state.revision == unstamped(replica) && author.is_none();
     ChangeJson {
         collection,
@@ -124,7 +124,7 @@ fn read_change(at: usize, json: ChangeJson, replica: ReplicaId) -> Result<Change
         return wrong("an author needs a revision beside it");
     }
     // A replica may hold such a body, and its whole batch must not be refused for it. Other clients
-    // can still mend it.
+    // can still correct it.
     let is_odd = json.revision.is_none() && json.body.as_ref().is_some_and(Body::has_half_pair);
     if is_odd {
         return wrong("its body holds half of a surrogate pair, which many readers of JSON refuse");

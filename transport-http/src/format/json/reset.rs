@@ -16,7 +16,7 @@ enum Reason {
     Unproven,
 }
 
-/// A reset as it stands in other messages.
+/// A reset as a part of other messages.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Told {
     epoch: Epoch,

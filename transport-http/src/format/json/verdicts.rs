@@ -64,7 +64,7 @@ struct VerdictJson {
     current: Option<CurrentJson>,
 }
 
-/// What the server holds: a document, or nothing but the position at which that is so.
+/// The server's current state: a document, or only the position at which there is none.
 #[derive(Serialize, Deserialize)]
 struct CurrentJson {
     seq: Seq,

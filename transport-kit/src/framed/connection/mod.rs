@@ -1,5 +1,4 @@
-//! The client's side of a connection: what the app's requests become for the task that owns the
-//! link.
+//! The client's side of a connection: passes the app's requests to the task that owns the link.
 
 #[cfg(test)]
 mod races;
@@ -38,7 +37,7 @@ pub struct FramedConnection {
     activity: Option<Activity>,
 }
 
-/// State of the task beside the queue, which reaches it even when the queue is full.
+/// Signals to the task outside the queue, which arrive even when the queue is full.
 #[derive(Debug, Default)]
 pub(in crate::framed) struct Signals {
     attention: Notify,
@@ -60,7 +59,7 @@ impl Signals {
     }
 }
 
-/// Why the connection ended, once it has.
+/// The reason why the connection ended, once it has.
 #[derive(Clone, Debug)]
 pub(in crate::framed) struct Fate(watch::Receiver<Option<Error>>);
 
@@ -82,9 +81,10 @@ pub(in crate::framed) enum Command {
 
 /// The task's end of a live stream.
 pub(in crate::framed) struct Live {
-    /// To the app. There is room for all chunks that credit was given for, and for the last word.
+    /// The sender to the app. It has room for all chunks that credit was given for, and for the
+    /// end.
     pub(in crate::framed) events: mpsc::Sender<Result<Delivery>>,
-    /// How many chunks the app has taken that no credit was given for yet.
+    /// How many chunks the app has taken for which no credit was given yet.
     pub(in crate::framed) taken: Arc<AtomicU32>,
     /// How many chunks the server may still send.
     pub(in crate::framed) credit: u32,
@@ -131,8 +131,8 @@ impl FramedConnection {
         Self { commands, signals, fate: Fate(fate), compression, max_payload, window, activity }
     }
 
-    /// The message as it is sent. One that is too long fails alone: on the link it would fail
-    /// everything, again and again.
+    /// Returns the message in its encoded form. A message that is too long fails here, alone: on
+    /// the link it would fail every request, again and again.
     fn payload(&self, message: &Message) -> Result<Payload> {
         let payload = payload(message, self.compression.as_deref());
         let length = payload.bytes().len();
@@ -156,7 +156,7 @@ impl FramedConnection {
     }
 }
 
-/// The error for a state that the task has excluded before.
+/// Returns the error for a state that the task has excluded before.
 fn unexpected() -> Error {
     broken("the server gave an answer to another question")
 }
@@ -228,7 +228,7 @@ impl Connection for FramedConnection {
     async fn close(&self, why: Goodbye) {
         self.signals.hang_up(why);
         let mut fate = self.fate.0.clone();
-        // The other half is dropped when the link is dropped.
+        // The other half is dropped with the link.
         while fate.changed().await.is_ok() {}
     }
 }

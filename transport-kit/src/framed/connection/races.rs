@@ -1,4 +1,4 @@
-//! What two threads may do to one connection at the same moment.
+//! Races of two threads on one connection.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::FramedConnection;
 /// does not answer it then, so the caller must detect the end in another way. It takes some hundred
 /// attempts to hit that moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_asked_while_the_link_ends_is_answered() {
+async fn a_request_while_the_link_ends_is_answered() {
     const PROMPT: Duration = Duration::from_secs(20);
     for _ in 0..4_000 {
         let (here, there) = memory_link(8);

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! The task waits for all its events at once and never for a single one: a server that does not
-//! read stops what is sent, and nothing else. Its memory is bounded: requests by the queue and the
-//! number of open streams, chunks by the credits that were given, and its own small messages are
-//! made only when nothing waits to be sent. When it ends it records the reason in one place, where
-//! every waiting caller reads it.
+//! read blocks only the sending. Its memory is bounded: requests by the queue and the number of
+//! open streams, chunks by the credits that were given, and its own small messages are made only
+//! when nothing waits to be sent. When it ends it records the reason in one place, where every
+//! waiting caller reads it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -33,9 +33,9 @@ use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::protocol::{Goodbye, Message, MessageType, Payload};
 use sync_core::transport::{Activity, Delivery};
 
-/// Messages that may wait for the link before more commands are taken.
+/// Messages that may wait for the link before no more commands are taken.
 const BURST: usize = 8;
-/// How long a link may take to carry the last message.
+/// How long the last message may take to send.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The request that is open on a stream.
@@ -54,7 +54,7 @@ impl Open {
     }
 }
 
-/// The sending half of the link, and what waits for it.
+/// The sending half of the link, and the messages that wait for it.
 pub(super) struct Outgoing {
     pub(super) sink: Fused,
     pub(super) waiting: VecDeque<(u32, Payload)>,
@@ -70,7 +70,7 @@ impl Outgoing {
         self.unflushed || !self.waiting.is_empty()
     }
 
-    /// Sends what waits. May be dropped and called again.
+    /// Sends the waiting messages. May be dropped and called again.
     async fn drive(&mut self, wire: &mut Wire, sent: &mut Instant) -> Result<()> {
         poll_fn(|cx| {
             while !self.waiting.is_empty() {
@@ -98,20 +98,20 @@ struct End {
 }
 
 impl End {
-    /// Something on this side.
+    /// The app closed the connection.
     fn closed(why: Goodbye) -> Self {
         let error = Error::new(ErrorKind::Closed, "the connection was closed on this side")
             .retrying(Retry::Reconnect);
         Self { error, farewell: Some(why) }
     }
 
-    /// The other side did what it must not do.
+    /// The other side violated the protocol.
     fn complaint(error: Error) -> Self {
         let farewell = Goodbye { reason: error.message().to_owned(), retry_after: None };
         Self { error, farewell: Some(farewell) }
     }
 
-    /// The link, or the goodbye of the other side.
+    /// The link was lost, or the other side sent a goodbye.
     fn lost(error: Error) -> Self {
         Self { error, farewell: None }
     }
@@ -138,15 +138,15 @@ pub(super) struct ConnectionTask {
     pub(super) max_streams: usize,
     pub(super) window: u32,
     pub(super) heartbeat: Duration,
-    /// When something came last.
+    /// When the last message arrived.
     pub(super) heard: Instant,
     pub(super) activity: Option<Activity>,
     /// How many bytes had arrived at the last check.
     pub(super) read: u64,
-    /// When something was sent last.
+    /// When the last message was sent.
     pub(super) sent: Instant,
     pub(super) pings: u64,
-    /// The newest ping of the server that has to be answered.
+    /// The newest ping of the server that is not answered yet.
     pub(super) pong: Option<u64>,
     /// Whether a live stream was polled or dropped since the last check.
     pub(super) look_at_lives: bool,
@@ -160,9 +160,9 @@ impl ConnectionTask {
         // From here on every waiting caller wakes up and reads the error.
         self.streams.clear();
         let Self { mut out, mut wire, mut commands, mut sent, .. } = self;
-        // Requests that entered the queue in this moment are received and dropped; otherwise their
-        // callers would wait forever. A queue that is merely dropped keeps what arrives a moment
-        // later for as long as a sender exists.
+        // Requests that enter the queue at this moment are received and dropped; otherwise their
+        // callers would wait forever. A queue that is merely dropped keeps later requests for as
+        // long as a sender exists.
         commands.close();
         while commands.recv().await.is_some() {}
         drop(commands);
@@ -183,11 +183,11 @@ impl ConnectionTask {
         tokio::pin!(alarm);
         loop {
             self.make_small_messages();
-            // A stream that was dropped ends before another begins: the server counts those that
-            // are open.
+            // A dropped stream ends before another begins: the server counts the open ones.
             let may_take = self.out.waiting.len() < BURST && !self.look_at_lives && self.has_room();
             let event = tokio::select! {
-                // In this order nothing starves: each of the upper ones is bounded by those below.
+                // In this order nothing starves: each of the upper branches is bounded by those
+                // below.
                 biased;
                 result = self.out.drive(&mut self.wire, &mut self.sent), if self.out.is_busy() => {
                     Event::Sent(result)
@@ -252,8 +252,8 @@ impl ConnectionTask {
         Ok(())
     }
 
-    /// Whether another stream may be opened. Forgotten ones make room; their late answers are
-    /// ignored.
+    /// Returns whether another stream may be opened. Forgotten requests do not count; their late
+    /// answers are ignored.
     fn has_room(&mut self) -> bool {
         if self.streams.len() >= self.max_streams {
             self.streams.retain(|_, open| matches!(open, Open::Live(_)) || !open.is_forgotten());
@@ -261,8 +261,8 @@ impl ConnectionTask {
         self.streams.len() < self.max_streams
     }
 
-    /// Pongs, credits and ends of live streams are not queued but found: however long the link is
-    /// stuck, there is at most one of each.
+    /// Pongs, credits and ends of live streams are not queued but made here: however long the link
+    /// is stuck, there is at most one of each.
     fn make_small_messages(&mut self) {
         if !self.out.waiting.is_empty() {
             return;
@@ -314,7 +314,7 @@ impl ConnectionTask {
                 live.credit = self.window;
                 self.streams.insert(id, Open::Live(live));
             }
-            // Forgotten before it was sent.
+            // The caller dropped it before it was sent.
             Command::Ask { .. } | Command::Live { .. } => {}
         }
     }
@@ -326,7 +326,7 @@ impl ConnectionTask {
             return self.hear_of_connection(message);
         }
         let Some(open) = self.streams.get_mut(&stream) else {
-            // The answer to something that was forgotten meanwhile.
+            // The answer to a request that was dropped meanwhile.
             return if self.wrapped || stream <= self.last_stream {
                 Ok(())
             } else {
@@ -378,7 +378,7 @@ impl Live {
             Message::ScopeGone(why) => (Err(gone(&why)), true),
             _ => return Err(unexpected()),
         };
-        // There is room, or the app has dropped the stream, and is about to be noticed.
+        // There is room, or the app has dropped the stream, which is detected next.
         let _ = self.events.try_send(event);
         Ok(is_last)
     }
