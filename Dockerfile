@@ -8,11 +8,11 @@ FROM rust:1.95-slim-trixie AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake gcc libc6-dev make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release -p twotide-cli && strip target/release/twotide
+RUN cargo build --locked --profile dist -p twotide-cli
 
 FROM debian:trixie-slim
 RUN useradd --system --uid 10001 --home-dir /data --create-home twotide
-COPY --from=build /src/target/release/twotide /usr/local/bin/twotide
+COPY --from=build /src/target/dist/twotide /usr/local/bin/twotide
 COPY LICENSE LICENSE-APACHE LICENSE-MIT /usr/share/doc/twotide/
 USER twotide
 WORKDIR /data

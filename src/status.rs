@@ -107,7 +107,7 @@ impl Status {
         }
     }
 
-    /// The storage failed permanently: nothing is known to be in sync, and no retry can succeed.
+    /// Marks the storage as failed permanently: nothing is in sync, and no retry can succeed.
     pub(crate) fn with_broken_storage(self, error: Error) -> Self {
         let (activity, error) = (Activity::Error, Some(error));
         Self { activity, error, retries: false, in_sync: false, ..self }

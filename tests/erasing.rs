@@ -104,8 +104,8 @@ async fn an_erased_document_is_in_no_file_of_any_device() {
             device.sync().await;
         }
     }
-    // Bob has a refused edit of `a`, a waiting conflict of `d`, a plain edit of `c`, and `b` is in a
-    // batch that was formed and not answered.
+    // Bob has a refused edit of `a`, a waiting conflict of `d`, a plain edit of `c`, and `b` is in
+    // a batch that was formed and not answered.
     bob.put("notes", "a", "refused").await;
     ann.put("inbox", "d", "third").await;
     ann.sync().await;

@@ -12,6 +12,7 @@
 
 pub mod child;
 pub mod documents;
+pub mod goal;
 pub mod goals;
 pub mod measure;
 pub mod meter;

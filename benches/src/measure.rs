@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::Outcome;
-use crate::goals::Goal;
+use crate::goal::Goal;
 
 /// Whether more or less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

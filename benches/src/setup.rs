@@ -15,6 +15,9 @@ use sync_server::ServerStorage;
 use sync_server::{Server, ServerOptions};
 use twotide::Replica;
 
+/// The documents in a chunk, and in a transaction of the baseline.
+pub(crate) const CHUNK: usize = 1_000;
+
 /// Returns the operating system's time and randomness.
 #[must_use]
 pub fn environment() -> Arc<dyn Environment> {

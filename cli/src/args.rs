@@ -1,15 +1,15 @@
 //! The command line.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use twotide::backend::model::{Collection, DocumentId, Scope};
 use twotide::{Direction, StorageUrl, Strategy};
 
-use crate::failure::Failure;
 use crate::serve_args::ServeArgs;
 use crate::simulate_args::SimulateArgs;
 use crate::tokens::TokenArgs;
+use crate::values::{listed, scope, storage};
 
 /// Copies of an app's data that stay equal across devices and a server, offline first.
 #[derive(Debug, Parser)]
@@ -105,36 +105,6 @@ pub(crate) enum QuarantineCommand {
     Discard(KeyArgs),
 }
 
-/// Parses a storage on the command line: an address such as `sled:notes.sled`, or a path of a
-/// SQLite file.
-pub(crate) fn storage(text: &str) -> Result<StorageUrl, String> {
-    match text.split_once(':') {
-        // One letter is a drive; anything longer before a colon is a backend, known or not.
-        Some((scheme, _))
-            if scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) =>
-        {
-            text.parse().map_err(|e: twotide::Error| e.to_string())
-        }
-        _ if text.is_empty() => Err("the path is empty".to_owned()),
-        _ if text == ":memory:" => Err("data in memory is `memory:`".to_owned()),
-        _ => Ok(StorageUrl::sqlite(text)),
-    }
-}
-
-/// Parses a scope that can be synced.
-fn scope(text: &str) -> Result<Scope, String> {
-    let scope = Scope::new(text).map_err(|e| e.to_string())?;
-    if scope.is_local() {
-        return Err("documents of local-only collections live there, which are not synced".into());
-    }
-    Ok(scope)
-}
-
-/// Parses a collection of a list, in which blanks may follow the commas.
-fn listed(text: &str) -> Result<Collection, String> {
-    Collection::new(text.trim()).map_err(|e| e.to_string())
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct DbArgs {
     /// The replica: a SQLite file, or sqlite:PATH, sled:PATH
@@ -143,10 +113,6 @@ pub(crate) struct DbArgs {
     /// The scope
     #[arg(long, default_value = "default", value_parser = scope)]
     pub(crate) scope: Scope,
-}
-
-pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(file).map_err(|e| Failure::from(e).about(file.display()))
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use twotide::{Error, ErrorKind};
 
-use crate::output::tell;
+use crate::stderr::tell;
 
 /// Why the program ends before it has done everything.
 #[derive(Debug)]

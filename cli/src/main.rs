@@ -13,8 +13,10 @@ mod output;
 mod process;
 mod serve_args;
 mod simulate_args;
+mod stderr;
 mod text;
 mod tokens;
+mod values;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

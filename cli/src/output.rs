@@ -38,11 +38,6 @@ pub(crate) fn one_line(body: Option<&Body>) -> Result<Box<RawValue>, Failure> {
     Ok(RawValue::from_string(text)?)
 }
 
-/// Prints a message for people to standard error. The program continues if that is closed.
-pub(crate) fn tell(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
 /// Prints one line of JSON.
 pub(crate) fn print(value: &impl Serialize) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();

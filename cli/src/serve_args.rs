@@ -8,9 +8,9 @@ use twotide::StorageUrl;
 use twotide::net::tls;
 use twotide::net::tls::rustls::ServerConfig;
 
-use crate::args::{read_file, storage};
 use crate::failure::Failure;
 use crate::tokens::ServerTokens;
+use crate::values::{read_file, storage};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use twotide::{Error, ErrorKind, Retry, TokenProvider, tokens_from};
 
-use crate::args::read_file;
 use crate::failure::Failure;
 use crate::text::without_mark;
+use crate::values::read_file;
 
 /// The token that `sync` authenticates with.
 #[derive(Args)]

@@ -2,97 +2,15 @@
 //! storage.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::CommitVersion;
 use super::inline::Inline;
 use super::read_queue::{Asking, read_queue};
+use super::transactional::{Durability, Snapshot, Transactional};
+use super::writer::{Job, Reply, WriterMessage, closed, contained, write_loop};
 use sync_core::error::{Error, ErrorKind, Result};
-
-/// The durability of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Durability {
-    /// It survives a crash of the process. A power failure may undo it, together with everything
-    /// after it.
-    Process,
-    /// It survives a power failure too.
-    Power,
-}
-
-/// A core that writes: one transaction at a time, made of jobs that each happen whole or not at
-/// all.
-///
-/// The order of calls is `begin`, then for every job `mark` and, if the job failed, `undo`, then
-/// `commit`.
-pub trait Transactional: Send + 'static {
-    /// Begins a transaction.
-    ///
-    /// # Errors
-    /// `Storage` if it cannot be begun; then nothing is open.
-    fn begin(&mut self, durability: Durability) -> Result<()>;
-
-    /// Marks the state to which `undo` returns.
-    ///
-    /// # Errors
-    /// `Storage`.
-    fn mark(&mut self) -> Result<()>;
-
-    /// Undoes everything since the last `mark`.
-    ///
-    /// # Errors
-    /// `Storage`; the transaction is then rolled back.
-    fn undo(&mut self) -> Result<()>;
-
-    /// Commits, and returns whether anything was written. When it returns, the durability of
-    /// `begin` holds, and readers observe the transaction.
-    ///
-    /// # Errors
-    /// `Storage`; then nothing of the transaction happened, and none is open.
-    fn commit(&mut self) -> Result<bool>;
-
-    /// Rolls the transaction back.
-    fn rollback(&mut self);
-
-    /// Removes what was erased and committed from the files; no transaction is open. Returns
-    /// whether nothing of it is left: `false` for a core whose files keep old values until it
-    /// writes over them.
-    ///
-    /// # Errors
-    /// `Busy` if a reader or another process prevents it, else `Storage`; the work then remains to
-    /// be done.
-    fn purge_erased(&mut self) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// Called when nothing waits, for the cheap part of [`purge_erased`](Self::purge_erased) that
-    /// need not be done at once.
-    fn rest(&mut self) {}
-}
-
-/// A core that reads: all reads between `open` and `release` observe one state of the data.
-pub trait Snapshot: Send + 'static {
-    /// Opens a snapshot of the newest committed state.
-    ///
-    /// # Errors
-    /// `Storage`.
-    fn open(&mut self) -> Result<()>;
-
-    /// Releases the snapshot.
-    fn release(&mut self);
-
-    /// Returns a [`CommitVersion`], which detects without a thread whether anything was committed;
-    /// none, by default, for a core that cannot. A server's storage calls it on one of its cores
-    /// when it starts, before the core is moved to its thread.
-    ///
-    /// # Errors
-    /// `Storage` if it cannot be made.
-    fn probe(&self) -> Result<Option<Box<dyn CommitVersion>>> {
-        Ok(None)
-    }
-}
 
 /// Bounds of the threads of one storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,18 +34,8 @@ impl Default for ThreadOptions {
     }
 }
 
-/// Sends the caller the result, once the commit has succeeded or failed.
-pub(super) type Reply = Box<dyn FnOnce(Result<()>) + Send>;
-/// Runs in the writer's transaction, or receives the error that prevents it. Returns whether it
-/// failed.
-pub(super) type Job<W> = Box<dyn FnOnce(Result<&mut W>) -> (bool, Reply) + Send>;
-pub(super) type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
-
-pub(super) enum WriterMessage<W> {
-    Job(Durability, Job<W>),
-    PurgeErased(oneshot::Sender<Result<bool>>),
-    Close,
-}
+/// Runs on a reader's thread.
+type Read<R> = Box<dyn FnOnce(&mut R) + Send>;
 
 /// The threads of one storage. When the last handle is dropped they end after what was queued.
 pub(crate) struct BlockingExecutor<W, R> {
@@ -155,10 +63,6 @@ impl<W, R> fmt::Debug for BlockingExecutor<W, R> {
             .field("commits", &*self.commits.borrow())
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "this storage is closed")
 }
 
 impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
@@ -320,16 +224,6 @@ impl<W: Transactional, R: Snapshot> BlockingExecutor<W, R> {
     }
 }
 
-/// Runs a job, which may call a hook of the app. A panic fails that job and nothing else.
-pub(super) fn contained<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::new(ErrorKind::Internal, "a transaction panicked")
-            .with("said", format!("{said:?}")))
-    })
-}
-
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     match std::thread::Builder::new().name(name.to_owned()).spawn(run) {
         Ok(_) => Ok(()),
@@ -337,95 +231,4 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
             Err(Error::new(ErrorKind::Storage, "a storage thread cannot be started").because(e))
         }
     }
-}
-
-/// Runs jobs until the storage is closed. Returns the core.
-fn write_loop<W: Transactional>(
-    mut writer: W,
-    mut queue: mpsc::Receiver<WriterMessage<W>>,
-    group: usize,
-    commits: &watch::Sender<u64>,
-    committing: &RwLock<()>,
-) -> W {
-    let mut closing = false;
-    while !closing {
-        let Some(first) = queue.blocking_recv() else { break };
-        let (mut jobs, mut tidying) = (Vec::new(), None);
-        let mut durability = Durability::Process;
-        let mut next = Some(first);
-        while let Some(message) = next.take() {
-            match message {
-                WriterMessage::Close => closing = true,
-                WriterMessage::PurgeErased(asked) => tidying = Some(asked),
-                WriterMessage::Job(needs, job) => {
-                    durability = durability.max(needs);
-                    jobs.push(job);
-                    if jobs.len() < group {
-                        next = queue.try_recv().ok();
-                    }
-                }
-            }
-        }
-        if !jobs.is_empty() && run_group(&mut writer, durability, jobs, committing) {
-            commits.send_modify(|n| *n += 1);
-        }
-        if let Some(asked) = tidying {
-            // The caller may have dropped the request: the result is then discarded.
-            let _ = asked.send(contained(|| writer.purge_erased()));
-        } else if queue.is_empty() && !closing {
-            writer.rest();
-        }
-    }
-    purge_last(&mut writer);
-    // The queue is closed before the core is dropped. Jobs that entered it meanwhile are received
-    // and dropped; otherwise their callers would wait forever: a queue that is merely dropped keeps
-    // jobs that arrive a moment later.
-    queue.close();
-    while queue.blocking_recv().is_some() {}
-    writer
-}
-
-/// Purges a writing core before it is dropped.
-pub(super) fn purge_last<W: Transactional>(writer: &mut W) {
-    if let Err(error) = contained(|| writer.purge_erased()) {
-        tracing::warn!(error = %error.report(), "what was erased is seen to when the storage is opened again and closed");
-    }
-}
-
-/// Runs jobs in one transaction, and returns whether anything was committed.
-pub(super) fn run_group<W: Transactional>(
-    writer: &mut W,
-    durability: Durability,
-    jobs: Vec<Job<W>>,
-    committing: &RwLock<()>,
-) -> bool {
-    let mut broken = writer.begin(durability).err();
-    let mut replies = Vec::with_capacity(jobs.len());
-    let mut kept = 0;
-    for job in jobs {
-        broken = broken.or_else(|| writer.mark().err());
-        let (failed, reply) = job(broken.clone().map_or(Ok(&mut *writer), Err));
-        replies.push(reply);
-        if !failed {
-            kept += 1;
-        } else if broken.is_none() {
-            broken = writer.undo().err();
-        }
-    }
-    let _held = committing.write().unwrap_or_else(PoisonError::into_inner);
-    let result = match broken {
-        Some(error) => {
-            writer.rollback();
-            Err(error)
-        }
-        None if kept == 0 => {
-            writer.rollback();
-            Ok(false)
-        }
-        None => writer.commit(),
-    };
-    for reply in replies {
-        reply(result.clone().map(drop));
-    }
-    result.unwrap_or(false)
 }

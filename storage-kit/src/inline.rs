@@ -4,9 +4,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::blocking_executor::{
-    Read, Transactional, WriterMessage, closed, contained, purge_last, run_group,
-};
+use super::transactional::Transactional;
+use super::writer::{WriterMessage, closed, contained, purge_last, run_group};
 use sync_core::error::Result;
 
 /// A core that writes and one that reads, until they are closed.
@@ -50,7 +49,7 @@ impl<W: Transactional, R> Inline<W, R> {
         Ok(())
     }
 
-    pub(super) fn read(&self, job: Read<R>) -> Result<()> {
+    pub(super) fn read(&self, job: impl FnOnce(&mut R)) -> Result<()> {
         let mut held = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = held.as_mut().and_then(|readers| readers.first_mut());
         job(reader.ok_or_else(closed)?);

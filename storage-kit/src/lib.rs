@@ -47,11 +47,14 @@ mod scope_cache;
 #[cfg(feature = "server")]
 mod threaded_server_storage;
 mod threaded_storage;
+mod transactional;
 mod write_coalescer;
+mod writer;
 
-pub use blocking_executor::{Durability, Snapshot, ThreadOptions, Transactional};
+pub use blocking_executor::ThreadOptions;
 pub use commit_version::CommitVersion;
 pub use replica_writer::ReplicaWriter;
 #[cfg(feature = "server")]
 pub use threaded_server_storage::ThreadedServerStorage;
 pub use threaded_storage::ThreadedStorage;
+pub use transactional::{Durability, Snapshot, Transactional};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::blocking_executor::closed;
+use super::writer::closed;
 use sync_core::error::Result;
 
 struct Shared<T> {

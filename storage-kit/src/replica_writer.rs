@@ -3,7 +3,7 @@
 use sync_core::error::Result;
 use sync_core::replica::rows::ReplicaRows;
 
-use crate::blocking_executor::Transactional;
+use crate::transactional::Transactional;
 
 /// A core that writes a replica's rows.
 pub trait ReplicaWriter: ReplicaRows + Transactional {

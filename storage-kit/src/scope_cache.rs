@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::CommitVersion;
-use super::blocking_executor::contained;
+use super::writer::contained;
 use sync_core::model::Scope;
 use sync_server::record::ServerScope;
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::blocking_executor::{
-    BlockingExecutor, Durability, Snapshot, ThreadOptions, Transactional,
-};
+use super::blocking_executor::{BlockingExecutor, ThreadOptions};
 use super::scope_cache::{Lookup, ScopeCache};
+use super::transactional::{Durability, Snapshot, Transactional};
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, ReplicaId, Scope, Seq};
 use sync_server::ops::{self, Acknowledgement, AppendContext, Appended, ChangesReply, Judge};

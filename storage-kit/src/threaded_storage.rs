@@ -7,9 +7,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::blocking_executor::{BlockingExecutor, Durability, Snapshot, ThreadOptions};
+use super::blocking_executor::{BlockingExecutor, ThreadOptions};
 use super::recent::Recent;
 use super::replica_writer::ReplicaWriter;
+use super::transactional::{Durability, Snapshot};
 use super::write_coalescer::WriteCoalescer;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;

@@ -3,8 +3,8 @@
 
 use std::cell::RefCell;
 
-use super::blocking_executor::{Durability, Transactional};
 use super::replica_writer::ReplicaWriter;
+use super::transactional::{Durability, Transactional};
 use sync_core::error::Result;
 use sync_core::model::{Collection, DocumentKey, LocalSeq, PushId, Scope};
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};

@@ -39,8 +39,9 @@ use storage_kit::Transactional;
 use sync_core::error::{Error, ErrorKind, Result};
 
 use crate::config::Synchronous;
-use crate::core::{Core, Place, Writing};
+use crate::core::{Core, Writing};
 use crate::header::{alone, beside};
+use crate::place::Place;
 use crate::schema::Kind;
 
 /// The salts of a log.

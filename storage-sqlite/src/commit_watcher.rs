@@ -12,8 +12,8 @@ use std::time::Duration;
 use sync_core::error::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
-use crate::core::Place;
 use crate::moved::Opened;
+use crate::place::Place;
 use crate::version::DataVersion;
 
 /// The longest time until a commit of another process is detected.

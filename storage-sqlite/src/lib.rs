@@ -81,6 +81,7 @@ mod header;
 mod lease;
 mod moved;
 mod names;
+mod place;
 mod purge_erased;
 mod replica;
 mod schema;

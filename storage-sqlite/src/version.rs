@@ -6,8 +6,8 @@ use rusqlite::{Connection, OpenFlags};
 use storage_kit::CommitVersion;
 use sync_core::error::Result;
 
-use crate::core::Place;
 use crate::error;
+use crate::place::Place;
 
 /// A separate connection that reads SQLite's `data_version`. This takes some microseconds: it reads
 /// memory that the processes share and, after a commit, the first page of the file, which the

@@ -44,6 +44,8 @@ mod client;
 #[cfg(feature = "runtime")]
 mod follow;
 #[cfg(feature = "runtime")]
+mod greeting;
+#[cfg(feature = "runtime")]
 mod hooks;
 #[cfg(feature = "runtime")]
 mod in_process;

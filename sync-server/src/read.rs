@@ -16,10 +16,6 @@ use sync_core::protocol::Pull;
 /// How often a chunk is read again that has grown while its reader waited for room.
 const READS: usize = 4;
 
-/// How many chunks are read at a time, each of which takes up room before it is known how much.
-/// More than a storage has threads for its readers.
-pub(super) const READS_AT_A_TIME: usize = 8;
-
 /// The answer to a read of the log, whose chunk other readers share.
 pub type Served = Delivery<Arc<SharedChunk>>;
 

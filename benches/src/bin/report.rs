@@ -10,7 +10,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use benches::goals::Goal;
+use benches::goal::Goal;
 use benches::measure::Bench;
 use benches::{Outcome, child, meter, report};
 use clap::Parser;

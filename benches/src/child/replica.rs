@@ -11,10 +11,13 @@ use sync_core::storage::Storage;
 use tokio::time::timeout;
 
 use crate::documents::{Order, body, collection, id};
-use crate::goals::{CHUNK, PUSHED};
 use crate::server::{Way, transport};
+use crate::setup::CHUNK;
 use crate::setup::{environment, replica_over};
 use crate::{Outcome, meter};
+
+/// The documents of a long outbox that a round pushes.
+const PUSHED: usize = 20_000;
 
 fn open(file: &Path) -> Outcome<Arc<dyn Storage>> {
     Ok(Arc::new(open_replica(&SqliteConfig::new(file), ReplicaId([8; 16]))?))

@@ -1,9 +1,9 @@
 //! Goal 1: a chunked pull from a server in SQLite into a replica in SQLite, over sockets, against
 //! rusqlite inserting the same rows with the same pragmas, a chunk to a transaction.
 
-use super::Goal;
 use super::pulling::{insert, pull};
 use crate::documents::Order;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::server::{Listening, Way, fill};
 use crate::setup::sqlite_storage;

@@ -1,9 +1,9 @@
 //! Goal 2: the first sync of an empty replica with a million documents under random ids, against
 //! rusqlite inserting them with a live index.
 
-use super::Goal;
 use super::pulling::{insert, pull};
 use crate::documents::Order;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench, Curve, median};
 use crate::server::{Listening, Way, fill};
 use crate::setup::sqlite_storage;

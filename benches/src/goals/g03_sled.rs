@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use super::Goal;
-use super::pulling::{CHUNK, pull};
+use super::pulling::pull;
 use crate::documents::Order;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::meter::{Cost, Meter};
 use crate::raw::RawDocument;
 use crate::server::append;
+use crate::setup::CHUNK;
 use crate::setup::{memory_server, sled_storage};
 use crate::{Outcome, raw};
 

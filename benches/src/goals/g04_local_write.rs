@@ -8,8 +8,8 @@ use sync_core::model::{Body, DocumentId, Scope};
 use sync_core::replica::{LocalTransaction, LocalWrite, WriteOperation};
 use sync_core::storage::Storage;
 
-use super::Goal;
 use crate::documents::{Order, body, collection, id};
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::meter::{Cost, Meter};
 use crate::raw::{RawDocument, RawSqlite, Sync};

@@ -7,14 +7,14 @@ use std::path::Path;
 use rusqlite::params;
 use sync_core::model::Scope;
 
-use super::Goal;
 use super::g04_local_write::transactions;
-use super::pulling::CHUNK;
 use crate::documents::{AUTHOR, Order};
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::meter::{Cost, Meter};
 use crate::raw::{RawDocument, RawSqlite, Sync};
 use crate::server::{Listening, Way};
+use crate::setup::CHUNK;
 use crate::setup::{environment, replica_over, sqlite_storage};
 use crate::{Outcome, raw};
 

@@ -9,11 +9,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use twotide::{Changes, Replica};
 
-use super::Goal;
 use super::g04_local_write::transactions;
 use crate::Outcome;
 use crate::child::{Child, broadcast};
 use crate::documents::Order;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench, median};
 use crate::meter::Meter;
 use crate::raw::{self, RawSqlite, Sync, frame};

@@ -4,10 +4,10 @@
 
 use sync_core::storage::Storage;
 
-use super::Goal;
 use super::g04_local_write::transactions;
 use crate::Outcome;
 use crate::child::Child;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::server::{Way, transport};
 use crate::setup::{environment, memory_storage, replica_over};

@@ -7,18 +7,16 @@ use std::path::Path;
 use storage_sqlite::SqliteConfig;
 use sync_core::engine::EngineOptions;
 
-use super::{CHUNK, Goal};
 use crate::Outcome;
 use crate::child::Child;
 use crate::documents::{BODY, Order};
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::server::{Listening, fill};
+use crate::setup::CHUNK;
 
 const FEW: usize = 10_000;
 const MANY: usize = 1_000_000;
-/// The documents of a long outbox that a round pushes.
-pub(crate) const PUSHED: usize = 20_000;
-
 const MB: f64 = 1e6;
 
 /// Returns the peak that a child reports, in megabytes, without the pages of its file that SQLite

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use storage_sqlite::{SqliteConfig, open_replica};
 use sync_core::model::{ReplicaId, Scope};
 
-use super::Goal;
-use super::pulling::{CHUNK, pull};
+use super::pulling::pull;
 use crate::Outcome;
 use crate::child::Child;
 use crate::documents::Order;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench, Curve, median};
 use crate::meter::Meter;
 use crate::server::{Listening, Way, fill, transport};
+use crate::setup::CHUNK;
 use crate::setup::{replica_over, sqlite_storage};
 
 const FEW: usize = 10_000;

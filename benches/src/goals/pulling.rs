@@ -8,11 +8,8 @@ use sync_core::transport::Transport;
 
 use crate::meter::{Cost, Meter};
 use crate::raw::{RawDocument, RawSqlite, Sync};
-use crate::setup::replica_over;
+use crate::setup::{CHUNK, replica_over};
 use crate::{Outcome, measure::Bench};
-
-/// The documents in a chunk, and in a transaction of the baseline.
-pub(crate) const CHUNK: usize = 1_000;
 
 /// Measures a pull of everything by an empty replica with that storage.
 pub(super) async fn pull(

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::shown;
-use crate::goals::Goal;
+use crate::goal::Goal;
 use crate::measure::{Bench, Better, Curve, Row};
 
 const STYLE: &str = "

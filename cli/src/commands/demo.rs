@@ -14,7 +14,8 @@ use twotide::server::Server;
 use super::sync::Bar;
 use crate::args::DemoArgs;
 use crate::failure::Failure;
-use crate::output::{print, tell};
+use crate::output::print;
+use crate::stderr::tell;
 
 /// Cities of the world, from GeoNames (CC BY 4.0); see data/README.md.
 const CITIES: &str = include_str!("../../../data/cities.jsonl");

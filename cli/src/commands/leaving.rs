@@ -7,7 +7,7 @@ use twotide::backend::model::{Collection, DocumentId, Limits};
 use twotide::backend::replica::{Scan, ScopeSummary, Unsettled, UnsettledAfter};
 
 use crate::failure::Failure;
-use crate::output::tell;
+use crate::stderr::tell;
 
 /// The effect of a choice of collections on those that it does not name.
 struct Leaving {

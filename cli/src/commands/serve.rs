@@ -17,8 +17,9 @@ use twotide::{StorageUrl, net, ws};
 use super::Signals;
 use super::health::{self, Health};
 use crate::failure::Failure;
-use crate::output::{print, tell};
+use crate::output::print;
 use crate::serve_args::ServeArgs;
+use crate::stderr::tell;
 
 /// How long sessions may take to end when the server stops.
 const PATIENCE: Duration = Duration::from_secs(10);

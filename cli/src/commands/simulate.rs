@@ -12,8 +12,9 @@ use testkit::sim::{
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::output::{print, tell};
+use crate::output::print;
 use crate::simulate_args::SimulateArgs;
+use crate::stderr::tell;
 
 /// The number of moments shown at the end of a run, in a terminal and on a page.
 const LINES: usize = 60;

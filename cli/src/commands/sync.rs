@@ -17,7 +17,9 @@ use twotide::{ReplicaBuilder, StatusWatch};
 use super::{Signals, closing, leaving};
 use crate::args::{self, SyncArgs};
 use crate::failure::Failure;
-use crate::output::{print, tell};
+use crate::output::print;
+use crate::stderr::tell;
+use crate::values::read_file;
 
 #[derive(Serialize)]
 struct Shown {
@@ -91,7 +93,7 @@ async fn open(args: &SyncArgs) -> Result<Replica, Failure> {
 }
 
 fn trust(file: &Path) -> Result<Trust, Failure> {
-    let trust = Trust::Web { extra: vec![args::read_file(file)?] };
+    let trust = Trust::Web { extra: vec![read_file(file)?] };
     let config = trust.client_config().map_err(|e| Failure::from(e).about(file.display()))?;
     Ok(Trust::Custom(config))
 }

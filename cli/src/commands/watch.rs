@@ -9,7 +9,8 @@ use super::told::Told;
 use super::{Signals, closing, open_existing};
 use crate::args::WatchArgs;
 use crate::failure::Failure;
-use crate::output::{one_line, print, tell};
+use crate::output::{one_line, print};
+use crate::stderr::tell;
 
 #[derive(Serialize)]
 struct Shown<'a> {

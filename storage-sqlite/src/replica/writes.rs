@@ -10,8 +10,9 @@ use sync_core::replica::rows::{ReplicaReads, ReplicaRows};
 use super::reads::fresh;
 use super::sql;
 use crate::columns::{StateColumns, number, to_blob};
-use crate::core::{Place, Writing};
+use crate::core::Writing;
 use crate::lease;
+use crate::place::Place;
 use crate::replica::SqliteReplicaWriter;
 
 /// The unsettled state of a document, as columns.

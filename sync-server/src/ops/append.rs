@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::base::{BaseCheck, check_base, is_lost, lineage};
-use super::changes::find_restore;
 use super::marks;
+use super::marks::find_restore;
 use crate::record::{
     Fork, Offer, Owner, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of,
 };

@@ -1,13 +1,13 @@
 //! Reading chunks of a scope's log.
 
-use super::marks::{self, Evidence};
+use super::marks::{self, Evidence, restored};
 use super::scope::read_scope;
 use crate::record::{Fork, ServerScope};
 use crate::rows::ServerReads;
 use crate::visible::Visible;
 use sync_core::error::Result;
 use sync_core::model::{
-    Chunk, Cursor, Delivery, Epoch, Limits, LogEntry, LogMark, Reset, ResetReason, Scope, Seq,
+    Chunk, Cursor, Delivery, Epoch, Limits, LogEntry, Reset, ResetReason, Scope, Seq,
 };
 
 /// The answer to a request for changes.
@@ -34,27 +34,6 @@ pub fn check_cursor(
 #[must_use]
 pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::Result<(), Fork>> {
     Some(check(row, cursor, marks::evidence_by_row(row, cursor.mark.as_ref())?))
-}
-
-/// The restore that a mark proves, if it proves one.
-///
-/// # Errors
-/// As the rows.
-pub(super) fn find_restore(
-    rows: &(impl ServerReads + ?Sized),
-    scope: &Scope,
-    row: &ServerScope,
-    mark: Option<&LogMark>,
-) -> Result<Option<Fork>> {
-    Ok(restored(row, mark, marks::evidence(rows, scope, row, mark)?))
-}
-
-/// Whether an authentic mark of the current epoch shows that the log was restored, and up to where
-/// the two logs are the same.
-fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
-    let Evidence::SharedUpTo(cut) = shown else { return None };
-    let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
-    is_lost.then_some(Fork::Unannounced { epoch: row.epoch, cut })
 }
 
 /// The position up to which an earlier epoch has the same log.
@@ -224,7 +203,7 @@ mod tests {
     use crate::rows::ServerRows;
     use crate::rows::memory::MemoryRows;
     use sync_core::model::{
-        Collection, DocumentId, DocumentState, Epoch, LogKey, LogRun, ReplicaId, Revision,
+        Collection, DocumentId, DocumentState, Epoch, LogKey, LogMark, LogRun, ReplicaId, Revision,
         ServerStart, Stamp, StartRecord,
     };
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::record::ServerScope;
+use crate::record::{Fork, ServerScope};
 use crate::rows::{ServerReads, ServerRows};
 use sync_core::error::Result;
 use sync_core::model::{LogMark, LogRun, Scope, Seq, ServerStart, StartRecord};
@@ -198,6 +198,27 @@ pub(super) fn evidence(
 #[must_use]
 pub(super) fn evidence_by_row(row: &ServerScope, mark: Option<&LogMark>) -> Option<Evidence> {
     examine(None, row, mark).ok().flatten()
+}
+
+/// The restore that a mark proves, if it proves one.
+///
+/// # Errors
+/// As the rows.
+pub(super) fn find_restore(
+    rows: &(impl ServerReads + ?Sized),
+    scope: &Scope,
+    row: &ServerScope,
+    mark: Option<&LogMark>,
+) -> Result<Option<Fork>> {
+    Ok(restored(row, mark, evidence(rows, scope, row, mark)?))
+}
+
+/// Whether an authentic mark of the current epoch shows that the log was restored, and up to where
+/// the two logs are the same.
+pub(super) fn restored(row: &ServerScope, mark: Option<&LogMark>, shown: Evidence) -> Option<Fork> {
+    let Evidence::SharedUpTo(cut) = shown else { return None };
+    let is_lost = mark.is_some_and(|mark| mark.epoch == row.epoch && cut < mark.at);
+    is_lost.then_some(Fork::Unannounced { epoch: row.epoch, cut })
 }
 
 #[cfg(test)]

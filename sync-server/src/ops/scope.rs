@@ -1,6 +1,6 @@
 //! A scope's log as a whole: its beginning, its epochs, its horizon, and the acknowledgements.
 
-use super::changes::find_restore;
+use super::marks::find_restore;
 use crate::record::{Acknowledged, Ancestor, Fork, Owner, ServerScope};
 use crate::rows::{ServerReads, ServerRows};
 use sync_core::error::{Error, ErrorKind, Result};

@@ -11,6 +11,7 @@ use sync_core::resolver::ConflictResolver;
 use super::disk::{Disks, MemoryDisks};
 use super::faults::{Faults, Workload};
 use super::oracles::{self, Oracle};
+use super::outcome::RunOutcome;
 use super::plan::{Decider, Plan};
 use super::report::{Failure, Report};
 use super::run::{MakeEdit, Options, Run, Violation};
@@ -211,29 +212,6 @@ impl Builder {
     }
 }
 
-/// The result of one run.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) tally: Tally,
-    pub(super) violation: Option<Violation>,
-    pub(super) fingerprint: u64,
-    pub(super) trace: Trace,
-    pub(super) noticed: BTreeSet<&'static str>,
-}
-
-impl Outcome {
-    /// Returns the result for a plan that this simulation cannot run.
-    fn not_run(what: String) -> Self {
-        Self {
-            tally: Tally::default(),
-            violation: Some(Violation { oracle: "setting", at: 0, what }),
-            fingerprint: 0,
-            trace: Trace::default(),
-            noticed: BTreeSet::new(),
-        }
-    }
-}
-
 impl Simulation {
     /// Runs it on stores in memory.
     #[must_use]
@@ -334,9 +312,9 @@ impl Simulation {
         simulation.attempt(MemoryDisks, plan, false).noticed
     }
 
-    fn attempt<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> Outcome {
+    fn attempt<D: Disks>(&self, disks: D, plan: &Plan, traced: bool) -> RunOutcome {
         if let (Decider::Given { given }, None) = (&plan.setting.resolver, &self.options.resolver) {
-            return Outcome::not_run(format!(
+            return RunOutcome::not_run(format!(
                 "the plan ran with the resolver `{given}`, and this simulation was given none"
             ));
         }
@@ -362,6 +340,6 @@ impl Simulation {
         let collided = run.history.collided;
         let violation = run.violation.filter(|_| !collided);
         let noticed = if collided { BTreeSet::new() } else { run.noticed };
-        Outcome { tally: run.tally, violation, fingerprint: run.fingerprint, trace, noticed }
+        RunOutcome { tally: run.tally, violation, fingerprint: run.fingerprint, trace, noticed }
     }
 }

@@ -78,6 +78,7 @@ mod live;
 mod look;
 mod network;
 pub mod oracles;
+mod outcome;
 mod plan;
 mod queue;
 mod rates;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::builder::Outcome;
 use super::kind_of::kind_of;
+use super::outcome::RunOutcome;
 use super::plan::{Plan, What};
 use super::run::Violation;
 use crate::delta_debugging::remove_runs;
@@ -14,7 +14,7 @@ const RUNS: u64 = 12;
 
 /// Returns the smallest plan that was found to fail in the same way, and its failure.
 pub(super) fn shrink(
-    attempt: impl Fn(&Plan) -> Outcome,
+    attempt: impl Fn(&Plan) -> RunOutcome,
     plan: Plan,
     violation: Violation,
     events: u64,
@@ -43,7 +43,7 @@ struct Shrinker<A> {
     spent: u64,
 }
 
-impl<A: Fn(&Plan) -> Outcome> Shrinker<A> {
+impl<A: Fn(&Plan) -> RunOutcome> Shrinker<A> {
     fn is_spent(&self) -> bool {
         self.spent >= self.budget
     }

@@ -11,9 +11,9 @@ use sync_core::storage::Storage;
 use tokio::runtime::Builder;
 use transport_kit::framed::{FramedOptions, FramedTransport};
 
-use super::Goal;
 use super::pulling::pull;
 use crate::Outcome;
+use crate::goal::Goal;
 use crate::measure::{Aim, Bench};
 use crate::setup::memory_storage;
 use counting::Counting;

@@ -7,16 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use sync_core::error::{Error, ErrorKind, Result, Retry};
+use sync_core::error::{Error, Result};
 use sync_core::model::{
-    Body, Chunk, Cursor, Epoch, Limits, PushBatch, PushId, Reset, Scope, Seq, Verdict, VerdictKind,
-    Verdicts,
+    Cursor, Epoch, PushBatch, PushId, Reset, Scope, Seq, Verdict, VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Ack, Goodbye, Pull};
 use sync_core::transport::{Connection, Delivery, Moved};
 
-use super::super::reader::Live;
 use super::TransportFault;
+use super::changes::{Attic, change_chunk, change_error, change_pull, hides};
 use super::streams;
 
 #[derive(Debug)]
@@ -33,16 +32,6 @@ pub(super) struct FaultyConnection {
     turn: tokio::sync::Mutex<()>,
     /// Live streams that the caller dropped.
     attic: Attic,
-}
-
-/// Keeps dropped streams.
-#[derive(Clone, Default)]
-pub(super) struct Attic(pub(super) Arc<Mutex<Vec<Live>>>);
-
-impl std::fmt::Debug for Attic {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Attic")
-    }
 }
 
 impl FaultyConnection {
@@ -92,47 +81,6 @@ impl Drop for Waits {
                 connection.close(Goodbye { reason, retry_after: None }).await;
             });
         }
-    }
-}
-
-/// Returns whether the fault hides that error from the caller.
-pub(super) fn hides(fault: TransportFault, error: &Error) -> bool {
-    match fault {
-        TransportFault::OutlivesTheLink => error.retry() == Retry::Reconnect,
-        TransportFault::TrustsSilence => error.kind() == ErrorKind::Timeout,
-        _ => false,
-    }
-}
-
-pub(super) fn change_error(fault: TransportFault, error: Error) -> Error {
-    match (fault, error.kind()) {
-        (TransportFault::LosesTheAdvice, kind) => Error::new(kind, error.message()),
-        (TransportFault::TakesGoodbyeForGood, ErrorKind::Closed | ErrorKind::Overloaded) => {
-            error.retrying(Retry::Never)
-        }
-        _ => error,
-    }
-}
-
-pub(super) fn change_pull(fault: TransportFault, pull: &mut Pull) {
-    if fault == TransportFault::IgnoresLimits {
-        pull.limits = Limits::CHUNK;
-    }
-}
-
-pub(super) fn change_chunk(fault: TransportFault, chunk: &mut Chunk) {
-    match fault {
-        TransportFault::SkipsToTheHead if chunk.has_more() => {
-            chunk.entries.clear();
-            chunk.next = chunk.head;
-        }
-        TransportFault::RewritesBodies => {
-            for entry in &mut chunk.entries {
-                let rewritten = entry.state.body.as_ref().map(|b| b.as_str().trim().to_owned());
-                entry.state.body = rewritten.and_then(|text| Body::parse(text).ok());
-            }
-        }
-        _ => {}
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each [`TransportFault`] is a bug that a real transport had, built into a working transport. The
 //! case that it names passes without it and must fail with it.
 
+mod changes;
 mod connection;
 mod streams;
 #[cfg(test)]
@@ -185,7 +186,7 @@ impl Transport for FaultyTransport {
                 (TransportFault::TakesRefusalsForOutages, ErrorKind::Unauthenticated) => {
                     return Err(Error::new(ErrorKind::Network, "the server is away"));
                 }
-                _ => return Err(connection::change_error(self.fault, error)),
+                _ => return Err(changes::change_error(self.fault, error)),
             }
         };
         Ok((Arc::new(FaultyConnection::new(inner, self.fault)), welcome))

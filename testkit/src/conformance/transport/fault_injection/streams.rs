@@ -13,7 +13,7 @@ use sync_core::transport::{Connection, Delivery};
 
 use super::super::reader::Live;
 use super::TransportFault;
-use super::connection::{Attic, change_chunk, change_error, hides};
+use super::changes::{Attic, change_chunk, change_error, hides};
 
 /// How long a stream that swaps chunks waits for the second one.
 const SWAP: Duration = Duration::from_millis(200);
