@@ -21,7 +21,7 @@ use sync_core::model::{
 use sync_core::replica::rows::ReplicaReads;
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
-    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, ops,
+    ReplicaState, Scan, StoragePage, Stored, Unsettled, UnsettledAfter, UnsettledEntry, ops,
 };
 use sync_core::storage::Storage;
 
@@ -84,7 +84,7 @@ where
         self.threads.read(move |rows| ops::get(rows, &keys)).await
     }
 
-    async fn scan(&self, scan: Scan) -> Result<Page<Stored>> {
+    async fn scan(&self, scan: Scan) -> Result<StoragePage<Stored>> {
         self.threads.read(move |rows| ops::scan(rows, &scan)).await
     }
 
@@ -123,7 +123,7 @@ where
         which: Unsettled,
         after: UnsettledAfter,
         limits: Limits,
-    ) -> Result<Page<UnsettledEntry>> {
+    ) -> Result<StoragePage<UnsettledEntry>> {
         self.threads.read(move |rows| ops::unsettled(rows, &scope, which, &after, limits)).await
     }
 

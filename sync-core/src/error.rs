@@ -250,8 +250,8 @@ impl Error {
     /// assert_eq!(error.report().to_string(), "a write failed: the disk is full");
     /// ```
     #[must_use]
-    pub fn report(&self) -> Report<'_> {
-        Report(self)
+    pub fn report(&self) -> ErrorReport<'_> {
+        ErrorReport(self)
     }
 
     /// The message alone, without operation, context and cause.
@@ -284,9 +284,9 @@ impl fmt::Display for Error {
 
 /// An error with its causes, in one line: made by [`Error::report`].
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'a>(&'a Error);
+pub struct ErrorReport<'a>(&'a Error);
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for ErrorReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.0.to_string();
         f.write_str(&said)?;

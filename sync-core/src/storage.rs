@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
-    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
+    ReplicaState, Scan, StoragePage, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
 };
 
 /// The storage of a replica.
@@ -60,7 +60,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// `scan.after`, which need not be there any more. It holds at least one document if one
     /// follows, however small the limits, and says whether more do. A scope or collection that does
     /// not exist is empty.
-    async fn scan(&self, scan: Scan) -> Result<Page<Stored>>;
+    async fn scan(&self, scan: Scan) -> Result<StoragePage<Stored>>;
 
     /// Returns what changed after a place in the replica's feed, by place, which only grows. Every
     /// operation with the state before it, as long as this process made it and remembers it; of
@@ -78,7 +78,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         which: Unsettled,
         after: UnsettledAfter,
         limits: Limits,
-    ) -> Result<Page<UnsettledEntry>>;
+    ) -> Result<StoragePage<UnsettledEntry>>;
 
     /// Returns what is not settled of one document: its edit first (pending, in flight or
     /// deferred), then every edit of it that was refused, the oldest first. Empty for a document

@@ -27,7 +27,7 @@ use sync_core::clock;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Chunk, Epoch, Seq};
 use sync_core::protocol::{Goodbye, Hello, Message, Pull, Welcome};
-use sync_core::transport::{Activity, Admission, FrameLink, Moved};
+use sync_core::transport::{Admission, FrameLink, LinkActivity, Moved};
 use transport_kit::framed::{Fused, Wire, pick};
 
 /// The most credit of one live stream.
@@ -102,7 +102,7 @@ struct Link<'a> {
     /// are small and awaited. No stream waits for longer than [`GRACE`].
     woken: Vec<u32>,
     patience: Duration,
-    activity: Option<Activity>,
+    activity: Option<LinkActivity>,
     /// The heads that had moved at the last check.
     moved: Moved,
     /// Dropped once the client is authenticated.

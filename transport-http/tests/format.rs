@@ -15,7 +15,8 @@ use sync_core::error::ErrorKind;
 use sync_core::model::{Body, PushBatch, PushId, ReplicaId, Reset, Scope, Stamp, Verdicts};
 use sync_core::protocol::{Ack, Hello, Pull, Welcome, WireError};
 use transport_http::format::{
-    Changes, Content, Continued, Event, EventReader, EventWriter, Format, read_cursor, write_cursor,
+    Changes, Content, Continued, EventReader, EventWriter, Format, StreamEvent, read_cursor,
+    write_cursor,
 };
 
 const FORMATS: [Format; 2] = [Format::Frame, Format::Json];
@@ -80,9 +81,9 @@ proptest! {
     ) {
         for format in FORMATS {
             let mut events: Vec<_> =
-                resets.iter().map(|r| Event::Changes(Changes::Reset(*r))).collect();
-            events.push(Event::Gone(error.clone()));
-            events.push(Event::Failed(error.clone()));
+                resets.iter().map(|r| StreamEvent::Changes(Changes::Reset(*r))).collect();
+            events.push(StreamEvent::Gone(error.clone()));
+            events.push(StreamEvent::Failed(error.clone()));
             let mut writer = EventWriter::new(format);
             let mut reader = EventReader::new(format, 1 << 20);
             for event in events {
@@ -227,7 +228,7 @@ fn a_changed_frame_or_one_with_other_content_is_refused() {
 #[test]
 fn a_missing_or_duplicated_event_is_detected_in_frames() {
     let event = || {
-        Event::Changes(Changes::Reset(Reset {
+        StreamEvent::Changes(Changes::Reset(Reset {
             epoch: sync_core::model::Epoch([1; 16]),
             reason: sync_core::model::ResetReason::Requested,
         }))

@@ -14,7 +14,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sync_core::model::Cursor;
 use transport_http::format::{
-    Changes, Content, Continued, Event, EventWriter, Format, write_cursor,
+    Changes, Content, Continued, EventWriter, Format, StreamEvent, write_cursor,
 };
 use verification::fuzz::Damage;
 
@@ -67,12 +67,12 @@ fn damaged_addresses_pass_the_checks() {
 #[test]
 fn damaged_events_pass_the_checks() {
     let events = [
-        Event::Changes(chunk()),
-        Event::Changes(Changes::Reset(one(arbitrary::reset()))),
-        Event::Gone(one(arbitrary::error())),
-        Event::Failed(one(arbitrary::error())),
+        StreamEvent::Changes(chunk()),
+        StreamEvent::Changes(Changes::Reset(one(arbitrary::reset()))),
+        StreamEvent::Gone(one(arbitrary::error())),
+        StreamEvent::Failed(one(arbitrary::error())),
     ];
-    let of = |event: &Event, format| {
+    let of = |event: &StreamEvent, format| {
         let data = EventWriter::new(format).data(event.clone()).unwrap();
         format!("{}\n{data}", event.name()).into_bytes()
     };

@@ -20,7 +20,7 @@ use sync_core::model::{Chunk, Limits, Reset, ResetReason, Scope, Seq};
 use sync_core::protocol::{Pull, Welcome, WireError};
 use sync_core::transport::{Connection, Delivery, Transport};
 use tokio::sync::watch;
-use transport_http::format::{Changes, Event, EventWriter, Format, read_cursor};
+use transport_http::format::{Changes, EventWriter, Format, StreamEvent, read_cursor};
 use transport_http::{HttpConfig, HttpTransport, LiveBy};
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -242,9 +242,9 @@ async fn the_last_event_of_a_stream_is_returned() {
     let later = Retry::Later(Some(Duration::from_secs(9)));
     for format in [Format::Frame, Format::Json] {
         let last = [
-            Event::Changes(Changes::Reset(reset)),
-            Event::Gone(wire(ErrorKind::PermissionDenied, Retry::Never)),
-            Event::Failed(wire(ErrorKind::Storage, later)),
+            StreamEvent::Changes(Changes::Reset(reset)),
+            StreamEvent::Gone(wire(ErrorKind::PermissionDenied, Retry::Never)),
+            StreamEvent::Failed(wire(ErrorKind::Storage, later)),
         ];
         let server = Script::greeting(move |seen| {
             let last = last[seen.query["documents"].parse::<usize>().unwrap()].clone();

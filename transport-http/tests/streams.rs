@@ -17,7 +17,7 @@ use sync_core::model::{Epoch, Scope, Seq};
 use sync_server::{Access, Authorise, Hooks, Open, Principal, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use transport_http::format::{Changes, Event, EventReader, Format};
+use transport_http::format::{Changes, EventReader, Format, StreamEvent};
 
 const CHANGES: &str = "/v1/scopes/room/changes";
 
@@ -130,7 +130,8 @@ async fn a_stream_of_frames_is_numbered() {
     let mut reader = EventReader::new(Format::Frame, 1 << 20);
     for n in 1..=3 {
         let (name, _, data) = events.event().await.unwrap();
-        let Some(Event::Changes(Changes::Chunk(read))) = reader.event(&name, &data).unwrap() else {
+        let Some(StreamEvent::Changes(Changes::Chunk(read))) = reader.event(&name, &data).unwrap()
+        else {
             panic!("no chunk: {data}")
         };
         assert_eq!(read.chunk.next, Seq(n));

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use sync_core::transport::Activity;
+use sync_core::transport::LinkActivity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream whose bytes are counted in both directions. Counted bytes have entered or left this
@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug)]
 pub struct Counted<S> {
     stream: S,
-    activity: Activity,
+    activity: LinkActivity,
 }
 
 impl<S> Counted<S> {
     /// Counts the bytes of a stream.
-    pub fn new(stream: S, activity: Activity) -> Self {
+    pub fn new(stream: S, activity: LinkActivity) -> Self {
         Self { stream, activity }
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt, future};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::protocol::{Hello, Welcome};
-use sync_core::transport::{Activity, Connection, FrameLink, Transport};
+use sync_core::transport::{Connection, FrameLink, LinkActivity, Transport};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -116,7 +116,7 @@ impl WsDial {
         let tcp = TcpStream::connect((self.host.as_str(), self.port));
         let tcp = tcp.await.map_err(network("the server cannot be reached"))?;
         tcp.set_nodelay(true).map_err(network("the link broke"))?;
-        let activity = Activity::default();
+        let activity = LinkActivity::default();
         let tcp = Counted::new(tcp, activity.clone());
         #[cfg(feature = "tls")]
         if let Some((connector, name)) = &self.tls {
@@ -134,7 +134,7 @@ impl WsDial {
         self.upgrade(tcp, activity).await
     }
 
-    async fn upgrade<S>(&self, stream: S, activity: Activity) -> Result<FrameLink>
+    async fn upgrade<S>(&self, stream: S, activity: LinkActivity) -> Result<FrameLink>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -175,7 +175,7 @@ fn request(config: &WsConfig, uri: Uri) -> Result<Request> {
     Ok(request)
 }
 
-fn to_link<S>(socket: WebSocketStream<S>, activity: Activity) -> FrameLink
+fn to_link<S>(socket: WebSocketStream<S>, activity: LinkActivity) -> FrameLink
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sync_core::transport::Activity;
+use sync_core::transport::LinkActivity;
 use transport_kit::{Place, Places};
 
 /// Messages up to this size use none of the shared memory: each connection has at most one of them.
@@ -16,7 +16,7 @@ pub(crate) const PART: usize = 256 << 10;
 /// The message that is arriving on a connection.
 #[derive(Debug)]
 pub(crate) struct Messages {
-    activity: Activity,
+    activity: LinkActivity,
     places: Places<Option<IpAddr>>,
     address: Option<IpAddr>,
     /// The memory that the message has taken so far.
@@ -27,7 +27,7 @@ pub(crate) struct Messages {
 
 impl Messages {
     pub(crate) fn new(
-        activity: Activity,
+        activity: LinkActivity,
         places: &Places<Option<IpAddr>>,
         address: Option<IpAddr>,
     ) -> Arc<Self> {

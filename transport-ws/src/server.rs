@@ -13,7 +13,7 @@ use axum::routing::any;
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt, future};
 use sync_core::error::{Error, ErrorKind};
-use sync_core::transport::{Activity, Admission, FrameLink};
+use sync_core::transport::{Admission, FrameLink, LinkActivity};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite;
 use transport_kit::{Place, Places, RemoteAddress};
@@ -131,7 +131,7 @@ async fn enter(
     let Some(greeting) = service.greetings.try_take(address.map(|a| a.ip())) else {
         return full("too many connections wait to greet the server");
     };
-    let activity = extensions.get::<Activity>().cloned();
+    let activity = extensions.get::<LinkActivity>().cloned();
     let peer = PeerInfo { address, headers };
     let socket = service.config.socket();
     upgrade
@@ -165,7 +165,7 @@ fn of_axum(error: axum::Error) -> Error {
 
 fn to_link(
     socket: WebSocket,
-    activity: Option<Activity>,
+    activity: Option<LinkActivity>,
     messages: Option<Arc<Messages>>,
     arriving: Arriving,
 ) -> FrameLink {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use twotide::RejectionCode;
 use twotide::custom_backend::{
-    Document, FetchRequest, FnTransport, Held, Outcome, Outgoing, Page, Version,
+    BackendDocument, BackendPage, FetchRequest, FnTransport, Held, Outgoing, PushOutcome, Version,
 };
 use twotide::prelude::Body;
 use twotide::{Error, ErrorKind, Result, Retry};
@@ -45,17 +45,17 @@ struct Service {
 }
 
 impl Service {
-    async fn fetch(self, request: FetchRequest) -> Result<Page> {
+    async fn fetch(self, request: FetchRequest) -> Result<BackendPage> {
         // The bookmark is the service's number of the last change that was listed.
         let since = request.bookmark.map_or_else(|| "0".to_owned(), |b| b.to_string());
         let query = [("since", since), ("limit", request.limit.to_string())];
         let response = ask(self.client.get(self.notes).query(&query)).await?;
         let rows: Rows = json(expect(response, StatusCode::OK)?).await?;
         let documents = rows.notes.into_iter().map(document).collect::<Result<_>>()?;
-        Page::last(documents).more(rows.more).bookmark(rows.next.to_string())
+        BackendPage::last(documents).more(rows.more).bookmark(rows.next.to_string())
     }
 
-    async fn send(self, change: Outgoing) -> Result<Outcome> {
+    async fn send(self, change: Outgoing) -> Result<PushOutcome> {
         let mut address = self.notes;
         if let Ok(mut path) = address.path_segments_mut() {
             path.push(change.id.as_str());
@@ -72,13 +72,13 @@ impl Service {
         };
         let response = ask(request).await?;
         match response.status() {
-            StatusCode::OK => Ok(Outcome::Stored(version(&json(response).await?))),
+            StatusCode::OK => Ok(PushOutcome::Stored(version(&json(response).await?))),
             // It is deleted already, as intended.
-            StatusCode::NOT_FOUND if change.body.is_none() => Ok(Outcome::Deleted),
-            StatusCode::PRECONDITION_FAILED => Ok(Outcome::Conflict(current(response).await?)),
+            StatusCode::NOT_FOUND if change.body.is_none() => Ok(PushOutcome::Deleted),
+            StatusCode::PRECONDITION_FAILED => Ok(PushOutcome::Conflict(current(response).await?)),
             StatusCode::UNPROCESSABLE_ENTITY => {
                 let why = response.text().await.unwrap_or_default();
-                Ok(Outcome::rejected(RejectionCode::Invalid, why))
+                Ok(PushOutcome::rejected(RejectionCode::Invalid, why))
             }
             _ => Err(unexpected(&response)),
         }
@@ -95,10 +95,10 @@ fn note(row: &Row) -> Note {
     Note { title: row.title.clone(), text: row.text.clone() }
 }
 
-fn document(row: Row) -> Result<Document> {
+fn document(row: Row) -> Result<BackendDocument> {
     match row.deleted {
-        true => Document::deleted(NOTES, &row.id, Some(version(&row))),
-        false => Document::live(NOTES, &row.id, version(&row), &note(&row)),
+        true => BackendDocument::deleted(NOTES, &row.id, Some(version(&row))),
+        false => BackendDocument::live(NOTES, &row.id, version(&row), &note(&row)),
     }
 }
 

@@ -15,6 +15,7 @@ pub use failures::{Failed, Failures};
 pub use rules::Decided;
 pub use types::{
     Applied, Checked, Committed, ConflictReport, Context, Decision, DocumentChange, FeedPage,
-    Forget, LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, Page, ReplicaState,
-    Scan, ScopeSummary, Stored, Sums, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
+    Forget, LocalTransaction, LocalWrite, Operation, Origin, OutboxCounts, ReplicaState, Scan,
+    ScopeSummary, StoragePage, Stored, Sums, Unsettled, UnsettledAfter, UnsettledEntry,
+    WriteOperation,
 };

@@ -325,7 +325,7 @@ pub struct Scan {
 
 /// A bounded part of a longer list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct StoragePage<T> {
     /// The items.
     pub items: Vec<T>,
     /// Whether more follow after the last item.

@@ -160,7 +160,7 @@ pub struct FrameLink {
     pub incoming: BoxStream<'static, Result<Bytes>>,
     /// Counts the bytes below the frames. Without it only whole frames show that the other side is
     /// alive.
-    pub activity: Option<Activity>,
+    pub activity: Option<LinkActivity>,
     /// What the link holds until the other side is authenticated; a server drops it then.
     pub admission: Option<Admission>,
 }
@@ -181,12 +181,12 @@ pub struct Moved {
 /// Counts the bytes of a socket. Clones count together.
 ///
 /// ```
-/// let activity = sync_core::transport::Activity::default();
+/// let activity = sync_core::transport::LinkActivity::default();
 /// activity.clone().read(7);
 /// assert_eq!(activity.moved().down, 7);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<Counters>);
+pub struct LinkActivity(Arc<Counters>);
 
 /// Asked for more when a bound is reached.
 type More = Box<dyn FnMut() -> Option<u64> + Send>;
@@ -218,7 +218,7 @@ impl fmt::Debug for Counters {
     }
 }
 
-impl Activity {
+impl LinkActivity {
     /// Takes note of bytes that the socket has taken.
     pub fn wrote(&self, bytes: usize) {
         self.0.up.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use sync_core::model::{
 };
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
-    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
+    ReplicaState, Scan, StoragePage, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
 };
 use sync_core::storage::Storage;
 
@@ -108,10 +108,10 @@ watched! {
     fn state() -> ReplicaState;
     fn check() -> Vec<Checked>;
     fn get(keys: Vec<DocumentKey>) -> Vec<Option<Stored>>;
-    fn scan(scan: Scan) -> Page<Stored>;
+    fn scan(scan: Scan) -> StoragePage<Stored>;
     fn feed(after: LocalSeq, limits: Limits) -> FeedPage;
     fn unsettled(scope: Scope, which: Unsettled, after: UnsettledAfter, limits: Limits)
-        -> Page<UnsettledEntry>;
+        -> StoragePage<UnsettledEntry>;
     fn unsettled_of(key: DocumentKey) -> Vec<(Unsettled, UnsettledEntry)>;
     fn write(now: Now, transaction: LocalTransaction) -> Committed;
     fn decide(now: Now, key: DocumentKey, decision: Decision) -> Committed;

@@ -3,15 +3,15 @@
 use super::*;
 use sync_core::model::LocalSeq;
 use sync_core::replica::ops::{feed, get, scan};
-use sync_core::replica::{Operation, Origin, Page, Scan, Stored};
+use sync_core::replica::{Operation, Origin, Scan, StoragePage, Stored};
 
-fn page(replica: &Replica, after: Option<&str>, limits: Limits) -> Page<Stored> {
+fn page(replica: &Replica, after: Option<&str>, limits: Limits) -> StoragePage<Stored> {
     let after = after.map(|id| (key(id).collection, key(id).id));
     let scan_of = Scan { scope: Scope::default(), collection: None, after, limits };
     scan(&replica.rows, &scan_of).unwrap()
 }
 
-fn ids(page: &Page<Stored>) -> Vec<&str> {
+fn ids(page: &StoragePage<Stored>) -> Vec<&str> {
     page.items.iter().map(|stored| stored.key.id.as_str()).collect()
 }
 

@@ -3,14 +3,14 @@
 use super::*;
 use sync_core::model::{Rejection, RejectionCode};
 use sync_core::replica::ops::{unsettled, unsettled_of};
-use sync_core::replica::{Decided, Page, Unsettled, UnsettledAfter, UnsettledEntry};
+use sync_core::replica::{Decided, StoragePage, Unsettled, UnsettledAfter, UnsettledEntry};
 
 fn page(
     replica: &Replica,
     which: Unsettled,
     after: Option<&UnsettledEntry>,
     documents: usize,
-) -> Page<UnsettledEntry> {
+) -> StoragePage<UnsettledEntry> {
     let after = after.map_or(UnsettledAfter::Start, |entry| UnsettledAfter::Entry {
         transaction: entry.transaction,
         key: entry.key.clone(),

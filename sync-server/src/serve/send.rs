@@ -14,7 +14,7 @@ use crate::session::SessionInput;
 use crate::shared_chunk::SharedChunk;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::protocol::{Goodbye, Message, WireError};
-use sync_core::transport::Activity;
+use sync_core::transport::LinkActivity;
 
 /// How long a link that is of no more use may take to carry the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Link<'_> {
 /// Waits for a frame to be sent as long as bytes move.
 async fn in_time(
     patience: Duration,
-    activity: Option<Activity>,
+    activity: Option<LinkActivity>,
     mut sending: impl Future<Output = Result<()>> + Unpin,
 ) -> Result<()> {
     let written = || activity.as_ref().map_or(0, |activity| activity.moved().up);

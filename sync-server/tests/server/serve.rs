@@ -14,7 +14,7 @@ use storage_kit::kv::{Batch, KvOptions, MemoryKv, OrderedKv, Visit, open_server}
 use sync_core::error::Result;
 use sync_core::model::{Cursor, Limits, ReplicaId, Scope, Seq};
 use sync_core::protocol::{Hello, Message, Pull, Push};
-use sync_core::transport::{Activity, FrameLink};
+use sync_core::transport::{FrameLink, LinkActivity};
 use sync_server::{Hooks, Served, Server};
 use transport_kit::framed::{Wire, memory_link};
 
@@ -128,7 +128,7 @@ async fn the_verdicts_of_a_push_are_sent_before_what_it_appended() {
 async fn a_frame_may_take_as_long_as_its_bytes_move_in_either_direction() {
     let server = server(&Arc::default(), Hooks::default());
     let heartbeat = server.options().heartbeat;
-    let activity = Activity::default();
+    let activity = LinkActivity::default();
     let (mut here, mut there) = memory_link(8);
     there.activity = Some(activity.clone());
     let serving = tokio::spawn(async move { server.serve_link(there).await });

@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Response, StatusCode, Url};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{ReplicaId, Scope};
 use sync_core::protocol::WireError;
-use sync_core::transport::Activity;
+use sync_core::transport::LinkActivity;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use transport_kit::framed::COMPRESS_OVER;
@@ -79,7 +79,7 @@ pub(super) struct Http {
     /// The encodings that the server accepts, from its last answer that named any.
     encodings: AtomicU8,
     /// Counts the bytes of answers, and of requests that were sent whole.
-    pub(super) activity: Activity,
+    pub(super) activity: LinkActivity,
 }
 
 impl Http {
@@ -113,7 +113,7 @@ impl Http {
             requests: Semaphore::new(config.requests.max(1)),
             streams: Arc::new(Semaphore::new(config.streams.min(Semaphore::MAX_PERMITS))),
             encodings: AtomicU8::new(0),
-            activity: Activity::default(),
+            activity: LinkActivity::default(),
             config,
         })
     }

@@ -12,7 +12,7 @@ use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::Chunk;
 use sync_core::protocol::Pull;
-use sync_core::transport::{Activity, Delivery};
+use sync_core::transport::{Delivery, LinkActivity};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -21,7 +21,7 @@ use super::ladder::{self, Ladder, News};
 use super::line::{Brought, By, Line};
 use crate::api;
 use crate::error::{Trouble, What, foreign, of_client, too_late};
-use crate::format::{Changes, Event, EventReader, Format};
+use crate::format::{Changes, EventReader, Format, StreamEvent};
 
 /// How many chunks in a row may not start at the cursor. Each is discarded and requested again.
 const MISPLACED: u32 = 5;
@@ -61,7 +61,7 @@ struct Open {
 
 /// The result of reading a stream of events.
 enum Heard {
-    Event(Event),
+    Event(StreamEvent),
     Life,
     /// No byte for too long.
     Nothing,
@@ -322,16 +322,16 @@ impl Live {
                 self.ladder.stream_lives(lived);
                 self.open = Some(open);
             }
-            Heard::Event(Event::Changes(changes)) => {
+            Heard::Event(StreamEvent::Changes(changes)) => {
                 self.ladder.stream_lives(lived);
                 self.open = Some(open);
                 return Ok(Some(changes));
             }
-            Heard::Event(Event::Gone(why)) => {
+            Heard::Event(StreamEvent::Gone(why)) => {
                 let message = format!("the scope is gone: {}", why.message);
                 return Err(Error::new(ErrorKind::PermissionDenied, message));
             }
-            Heard::Event(Event::Failed(error)) => return Err(error.into()),
+            Heard::Event(StreamEvent::Failed(error)) => return Err(error.into()),
         }
         Ok(None)
     }
@@ -340,7 +340,7 @@ impl Live {
 impl Open {
     /// Reads the next event. The timeout limits silence: a large event may take longer while its
     /// bytes arrive.
-    async fn hear(&mut self, patience: Duration, activity: &Activity) -> Result<Heard> {
+    async fn hear(&mut self, patience: Duration, activity: &LinkActivity) -> Result<Heard> {
         loop {
             match self.lines.next(&mut self.bytes)? {
                 Some(Item::Comment) => return Ok(Heard::Life),

@@ -10,7 +10,7 @@ use super::{Changes, Content, Format, read_frame};
 
 /// The content of one event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum StreamEvent {
     /// `chunk`, or `reset`, which is the last one.
     Changes(Changes),
     /// `gone`, the last one: the scope does not exist any more, or access was revoked.
@@ -19,7 +19,7 @@ pub enum Event {
     Failed(WireError),
 }
 
-impl Event {
+impl StreamEvent {
     /// Returns the name of the event.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -58,20 +58,20 @@ impl EventWriter {
     ///
     /// # Errors
     /// As [`Format::encode`].
-    pub fn data(&mut self, event: Event) -> Result<String> {
+    pub fn data(&mut self, event: StreamEvent) -> Result<String> {
         match self.format {
             Format::Frame => {
                 let message = match event {
-                    Event::Changes(changes) => changes.into_message(),
-                    Event::Gone(error) | Event::Failed(error) => error.into_message(),
+                    StreamEvent::Changes(changes) => changes.into_message(),
+                    StreamEvent::Gone(error) | StreamEvent::Failed(error) => error.into_message(),
                 };
                 let payload = Payload::plain(&message);
                 Ok(STANDARD.encode(self.frames.frame(0, &payload)))
             }
             Format::Json => {
                 let json = match event {
-                    Event::Changes(changes) => changes.into_json(),
-                    Event::Gone(error) | Event::Failed(error) => error.into_json(),
+                    StreamEvent::Changes(changes) => changes.into_json(),
+                    StreamEvent::Gone(error) | StreamEvent::Failed(error) => error.into_json(),
                 }?;
                 String::from_utf8(json)
                     .map_err(|e| Error::new(ErrorKind::Internal, "JSON is not UTF-8").because(e))
@@ -135,19 +135,19 @@ impl EventReader {
     /// # Errors
     /// `Protocol` if the data does not match the event's name, or if an event is missing before it.
     /// The stream is unusable after that.
-    pub fn event(&mut self, name: &str, data: &str) -> Result<Option<Event>> {
+    pub fn event(&mut self, name: &str, data: &str) -> Result<Option<StreamEvent>> {
         Ok(match name {
             "chunk" | "reset" => {
                 let changes: Changes = self.content(data)?;
-                let event = Event::Changes(changes);
+                let event = StreamEvent::Changes(changes);
                 if event.name() != name {
                     let message = format!("an event is named {name} and holds a {}", event.name());
                     return Err(Error::new(ErrorKind::Protocol, message));
                 }
                 Some(event)
             }
-            "gone" => Some(Event::Gone(self.content(data)?)),
-            "failed" => Some(Event::Failed(self.content(data)?)),
+            "gone" => Some(StreamEvent::Gone(self.content(data)?)),
+            "failed" => Some(StreamEvent::Failed(self.content(data)?)),
             _ => None,
         })
     }

@@ -25,7 +25,7 @@ use crate::api;
 
 pub use content::{Changes, Content, Continued, Glance};
 pub use cursor::{entity_tag, has_entity_tag, read_cursor, write_cursor};
-pub use event::{Event, EventReader, EventWriter, Pieces};
+pub use event::{EventReader, EventWriter, Pieces, StreamEvent};
 #[cfg(feature = "server")]
 pub use shared::{Parts, chunk_body, chunk_event};
 pub use status::{error_of, retry_after, status_of};

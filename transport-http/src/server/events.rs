@@ -14,7 +14,7 @@ use sync_server::{Follower, Served};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api;
-use crate::format::{Changes, Event, EventWriter, Format, Parts, chunk_event};
+use crate::format::{Changes, EventWriter, Format, Parts, StreamEvent, chunk_event};
 
 /// The padding that is sent at once, so that a buffering intermediary does not hold it back.
 const PADDING: usize = 2 << 10;
@@ -95,25 +95,27 @@ impl Events {
                         self.next = (!is_over).then(|| step(follower));
                         self.parts.next()
                     }
-                    Err(error) => self.last(Event::Failed(WireError::from(&error))),
+                    Err(error) => self.last(StreamEvent::Failed(WireError::from(&error))),
                 }
             }
-            Ok(Some(Served::Reset(reset))) => self.last(Event::Changes(Changes::Reset(reset))),
+            Ok(Some(Served::Reset(reset))) => {
+                self.last(StreamEvent::Changes(Changes::Reset(reset)))
+            }
             Ok(None) => None,
             Err(error) => {
                 let wire = WireError::from(&error);
                 self.last(match error.kind() {
-                    ErrorKind::PermissionDenied => Event::Gone(wire),
+                    ErrorKind::PermissionDenied => StreamEvent::Gone(wire),
                     _ => {
                         tracing::debug!(error = %error.report(), "a stream failed");
-                        Event::Failed(wire)
+                        StreamEvent::Failed(wire)
                     }
                 })
             }
         }
     }
 
-    fn last(&mut self, event: Event) -> Option<Bytes> {
+    fn last(&mut self, event: StreamEvent) -> Option<Bytes> {
         let name = event.name();
         let data = self.writer.data(event).ok()?;
         Some(written(name, &data))

@@ -23,7 +23,7 @@ use sync_core::protocol::{Hello, Pull, VERSIONS, Welcome, WireError};
 use sync_core::transport::{Connection, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use transport_http::format::{Changes, Content, Continued, Event, EventWriter, Format};
+use transport_http::format::{Changes, Content, Continued, EventWriter, Format, StreamEvent};
 use transport_http::{HttpConfig, HttpTransport, ProxyBy};
 
 /// A request as it was received.
@@ -195,14 +195,14 @@ pub fn stream(pieces: impl Stream<Item = String> + Send + 'static) -> Response {
 pub const COMMENT: &str = ":\n\n";
 
 /// Returns an event as text.
-pub fn event(writer: &mut EventWriter, event: Event) -> String {
+pub fn event(writer: &mut EventWriter, event: StreamEvent) -> String {
     let name = event.name();
     let data = writer.data(event).unwrap().replace('\n', "\ndata: ");
     format!("event: {name}\ndata: {data}\n\n")
 }
 
 pub fn chunk_event(writer: &mut EventWriter, chunk: Chunk) -> String {
-    event(writer, Event::Changes(Changes::Chunk(Box::new(page(chunk)))))
+    event(writer, StreamEvent::Changes(Changes::Chunk(Box::new(page(chunk)))))
 }
 
 pub const EPOCH: Epoch = Epoch([7; 16]);

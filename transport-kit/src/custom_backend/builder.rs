@@ -1,52 +1,30 @@
 //! The builder of the transport.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::backend::{AsyncFn, Backend, BackendOptions, PushFn};
 use super::connection::ClosureConnection;
-use super::request_context::Line;
-use super::types::{FetchRequest, Fetched, Outcome, Outgoing};
+use super::types::{FetchRequest, Fetched, Outgoing, PushOutcome};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::model::{Cursor, Epoch, Limits, ReplicaId, Reset, ResetReason, Scope, Seq};
+use sync_core::model::{Epoch, Limits, Scope, Seq};
 use sync_core::protocol::{Hello, ScopeWelcome, VERSIONS, Welcome};
 use sync_core::transport::{Connection, Transport};
-
-/// An async closure.
-pub(super) type Calling<A, B> = Arc<dyn Fn(A) -> BoxFuture<'static, Result<B>> + Send + Sync>;
-
-/// How changes are sent.
-#[derive(Clone)]
-pub(super) enum Sender {
-    Each(Calling<Outgoing, Outcome>),
-    All(Calling<Vec<Outgoing>, Vec<Outcome>>),
-}
 
 /// Builds a [`FnTransport`]: see [`FnTransport::builder`].
 #[must_use = "nothing is made before `build`"]
 pub struct FnTransportBuilder {
     name: String,
-    fetch: Option<Calling<FetchRequest, Fetched>>,
-    send: Option<Sender>,
-    options: Options,
+    fetch: Option<AsyncFn<FetchRequest, Fetched>>,
+    send: Option<PushFn>,
+    options: BackendOptions,
     environment: Arc<dyn Environment>,
-}
-
-#[derive(Clone)]
-pub(super) struct Options {
-    pub(super) changed: Option<Calling<Scope, ()>>,
-    pub(super) interval: Duration,
-    pub(super) jitter: Duration,
-    pub(super) refetch: Option<Duration>,
-    pub(super) timeout: Duration,
-    pub(super) batch: usize,
 }
 
 impl fmt::Debug for FnTransportBuilder {
@@ -74,9 +52,9 @@ impl FnTransportBuilder {
     pub fn send<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Vec<Outgoing>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Vec<Outcome>>> + Send + 'static,
+        Fut: Future<Output = Result<Vec<PushOutcome>>> + Send + 'static,
     {
-        self.send = Some(Sender::All(Arc::new(move |changes| send(changes).boxed())));
+        self.send = Some(PushFn::All(Arc::new(move |changes| send(changes).boxed())));
         self
     }
 
@@ -85,9 +63,9 @@ impl FnTransportBuilder {
     pub fn send_each<F, Fut>(mut self, send: F) -> Self
     where
         F: Fn(Outgoing) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Outcome>> + Send + 'static,
+        Fut: Future<Output = Result<PushOutcome>> + Send + 'static,
     {
-        self.send = Some(Sender::Each(Arc::new(move |change| send(change).boxed())));
+        self.send = Some(PushFn::Each(Arc::new(move |change| send(change).boxed())));
         self
     }
 
@@ -159,24 +137,14 @@ impl FnTransportBuilder {
         let epoch = Epoch(xxh3_128(self.name.as_bytes()).to_be_bytes());
         let Self { name, options, environment, .. } = self;
         let lines = Mutex::default();
-        let inner = Inner { name, epoch, fetch, send, options, environment, lines };
+        let inner = Backend { name, epoch, fetch, send, options, environment, lines };
         Ok(FnTransport(Arc::new(inner)))
     }
 }
 
 /// A transport made from closures. Cheap to clone; several replicas may share one.
 #[derive(Clone)]
-pub struct FnTransport(pub(super) Arc<Inner>);
-
-pub(super) struct Inner {
-    pub(super) name: String,
-    pub(super) epoch: Epoch,
-    pub(super) fetch: Calling<FetchRequest, Fetched>,
-    pub(super) send: Sender,
-    pub(super) options: Options,
-    pub(super) environment: Arc<dyn Environment>,
-    lines: Mutex<BTreeMap<(ReplicaId, Scope), Arc<Line>>>,
-}
+pub struct FnTransport(pub(super) Arc<Backend>);
 
 impl fmt::Debug for FnTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,7 +160,7 @@ impl FnTransport {
             name: name.into(),
             fetch: None,
             send: None,
-            options: Options {
+            options: BackendOptions {
                 changed: None,
                 interval: Duration::from_secs(30),
                 jitter: Duration::from_secs(5),
@@ -202,22 +170,6 @@ impl FnTransport {
             },
             environment: Arc::new(System),
         }
-    }
-}
-
-impl Inner {
-    /// Returns the positions of a scope of a replica. They outlive connections: chunks that were
-    /// delivered on one may be applied during the next.
-    pub(super) fn line(&self, replica: ReplicaId, scope: &Scope) -> Arc<Line> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(lines.entry((replica, scope.clone())).or_default())
-    }
-
-    /// Returns a reset if a cursor belongs to another backend.
-    pub(super) fn stranger(&self, cursor: &Cursor) -> Option<Reset> {
-        let is_other = cursor.epoch.is_some_and(|e| e != self.epoch);
-        let reason = ResetReason::EpochChanged { cut: Seq(0) };
-        is_other.then_some(Reset { epoch: self.epoch, reason })
     }
 }
 

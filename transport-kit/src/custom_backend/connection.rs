@@ -13,9 +13,9 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::builder::{Calling, Inner, Sender};
+use super::backend::{AsyncFn, Backend, PushFn};
 use super::request_context::{At, Line, Progress, everything, request};
-use super::types::{Base, Outcome, Outgoing};
+use super::types::{Base, Outgoing, PushOutcome};
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{BaseRef, Change, PushBatch, ReplicaId, Reset, Scope, Verdict, Verdicts};
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub(super) struct ClosureConnection {
-    inner: Arc<Inner>,
+    inner: Arc<Backend>,
     replica: ReplicaId,
     closed: watch::Sender<bool>,
     /// The last failure, which mostly is the reason why the connection is closed.
@@ -41,7 +41,7 @@ impl fmt::Debug for ClosureConnection {
 }
 
 impl ClosureConnection {
-    pub(super) fn new(inner: Arc<Inner>, replica: ReplicaId) -> Self {
+    pub(super) fn new(inner: Arc<Backend>, replica: ReplicaId) -> Self {
         Self { inner, replica, closed: watch::Sender::new(false), failed: Arc::default() }
     }
 
@@ -66,7 +66,7 @@ impl ClosureConnection {
         &self,
         what: &'static str,
         scope: &Scope,
-        closure: &Calling<A, B>,
+        closure: &AsyncFn<A, B>,
         argument: A,
         timeout: Option<Duration>,
     ) -> Result<B> {
@@ -92,7 +92,7 @@ impl ClosureConnection {
     }
 
     fn at(&self) -> At {
-        let Inner { epoch, environment, options, .. } = &*self.inner;
+        let Backend { epoch, environment, options, .. } = &*self.inner;
         At { epoch: *epoch, now: environment.now(), interval: options.interval.max(PAUSE) }
     }
 
@@ -117,7 +117,7 @@ impl ClosureConnection {
         &self,
         line: &Line,
         batch: &PushBatch,
-        send: &Calling<Outgoing, Outcome>,
+        send: &AsyncFn<Outgoing, PushOutcome>,
     ) -> Result<Vec<Verdict>> {
         loop {
             let mut turn = line.sending().await?;
@@ -141,7 +141,7 @@ impl ClosureConnection {
         &self,
         line: &Line,
         batch: &PushBatch,
-        send: &Calling<Vec<Outgoing>, Vec<Outcome>>,
+        send: &AsyncFn<Vec<Outgoing>, Vec<PushOutcome>>,
     ) -> Result<Vec<Verdict>> {
         let _turn = line.sending().await?;
         let changes: Vec<Outgoing> =
@@ -247,8 +247,8 @@ impl Connection for ClosureConnection {
         }
         let verdicts = async {
             match &self.inner.send {
-                Sender::Each(send) => self.send_each(&line, &batch, send).await,
-                Sender::All(send) => self.send_all(&line, &batch, send).await,
+                PushFn::Each(send) => self.send_each(&line, &batch, send).await,
+                PushFn::All(send) => self.send_all(&line, &batch, send).await,
             }
         };
         let verdicts = self.open(verdicts).await?;

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use transport_kit::custom_backend::{FnTransport, Document, FetchRequest, Outcome, Outgoing, Page, Version};
+//! use transport_kit::custom_backend::{FnTransport, BackendDocument, FetchRequest, PushOutcome, Outgoing, BackendPage, Version};
 //!
 //! # fn main() -> sync_core::error::Result<()> {
 //! let transport = FnTransport::builder("notes.example.org")
@@ -12,13 +12,13 @@
 //!         let _since = request.bookmark.as_ref().map(|b| b.as_str().to_owned());
 //!         let note = serde_json::json!({ "text": "from the service" });
 //!         let version = Version::new(1_770_000_000_000, "v7");
-//!         let documents = vec![Document::live("notes", "n1", version, &note)?];
-//!         Ok(Page::last(documents).bookmark("1770000000000,n1")?)
+//!         let documents = vec![BackendDocument::live("notes", "n1", version, &note)?];
+//!         Ok(BackendPage::last(documents).bookmark("1770000000000,n1")?)
 //!     })
 //!     // One change; the result is the current state of the service.
 //!     .send_each(|change: Outgoing| async move {
 //!         let _condition = change.base.as_ref().and_then(|b| b.tag());
-//!         Ok(Outcome::Stored(Version::new(1_770_000_000_123, "v8")))
+//!         Ok(PushOutcome::Stored(Version::new(1_770_000_000_123, "v8")))
 //!     })
 //!     .poll_every(Duration::from_secs(20), Duration::from_secs(5))
 //!     .build()?;
@@ -30,7 +30,7 @@
 //! # Requirements on the closures
 //!
 //! **Fetch** receives a [bookmark](sync_core::model::Bookmark), none at the beginning, and returns
-//! a [`Page`]: documents in their current state, and the bookmark of the next page.
+//! a [`BackendPage`]: documents in their current state, and the bookmark of the next page.
 //! - Consecutive pages from the beginning, up to the one after which no more follows, hold every
 //!   document that existed at the first fetch. The page after a bookmark holds every document that
 //!   changed since that bookmark was returned. A document may be repeated; none may be left out. A
@@ -40,18 +40,18 @@
 //! - At the end of a listing the bookmark may be missing, if the service cannot list what changed.
 //!   Then everything is fetched each time, and documents that do not exist any more are deleted.
 //!   [`Fetched::Expired`] has the same effect once, for a bookmark that the service has discarded.
-//! - Deletions are [`Document::deleted`]. If the service does not report deletions, fetch
+//! - Deletions are [`BackendDocument::deleted`]. If the service does not report deletions, fetch
 //!   everything at an interval ([`refetch_every`](FnTransportBuilder::refetch_every)); until then
 //!   deletions by others are not detected.
 //! - A document has a body in exactly the bytes that the app writes: parse the service's response
 //!   into the type that the app uses, and pass that on. Otherwise an edit that is made right after
 //!   a send may be in conflict with its own echo.
 //!
-//! **Send** receives [`Outgoing`] changes and returns an [`Outcome`] for each: the *current* state
+//! **Send** receives [`Outgoing`] changes and returns an [`PushOutcome`] for each: the *current* state
 //! of the service. An endpoint that stores idempotency keys and repeats an old response must check
-//! whether that is still the current state, and return [`Outcome::Superseded`] if it is not. An
+//! whether that is still the current state, and return [`PushOutcome::Superseded`] if it is not. An
 //! error fails the call as a whole: the same changes are sent again, with the same
-//! [keys](Outgoing::key). A change that can never be stored is [`Outcome::Rejected`], otherwise it
+//! [keys](Outgoing::key). A change that can never be stored is [`PushOutcome::Rejected`], otherwise it
 //! would be retried forever.
 //!
 //! **Tokens** concern only the closures and the service: the token of a replica is not used. A
@@ -97,6 +97,7 @@
 //! The epoch is derived from the backend's name: another name is another backend, to which the
 //! replica sends everything that it holds.
 
+mod backend;
 mod builder;
 mod connection;
 mod request_context;
@@ -104,7 +105,9 @@ mod types;
 mod version;
 
 pub use builder::{FnTransport, FnTransportBuilder};
-pub use types::{Base, Document, FetchRequest, Fetched, Held, Outcome, Outgoing, Page};
+pub use types::{
+    BackendDocument, BackendPage, Base, FetchRequest, Fetched, Held, Outgoing, PushOutcome,
+};
 pub use version::Version;
 
 #[cfg(test)]

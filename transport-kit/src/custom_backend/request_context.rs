@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio::time::Instant;
 
-use super::types::{Document, FetchRequest, Fetched, Held, Outcome, Outgoing, Page};
+use super::types::{
+    BackendDocument, BackendPage, FetchRequest, Fetched, Held, Outgoing, PushOutcome,
+};
 use super::version::state;
 use sync_core::clock::Now;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
@@ -137,7 +139,7 @@ impl Line {
         at: At,
     ) -> Result<Delivery> {
         let page = match fetched {
-            Fetched::Page(page) => page,
+            Fetched::BackendPage(page) => page,
             Fetched::Expired => return self.expired(turn, pull, at),
         };
         let Cursor { after, position, bookmark, floor, .. } = &pull.cursor;
@@ -182,27 +184,32 @@ impl Line {
     }
 
     /// Makes a verdict from an outcome that has just arrived.
-    pub(super) fn verdict(&self, change: &Outgoing, outcome: Outcome, now: Now) -> Result<Verdict> {
+    pub(super) fn verdict(
+        &self,
+        change: &Outgoing,
+        outcome: PushOutcome,
+        now: Now,
+    ) -> Result<Verdict> {
         let seq = self.answered();
         let told = |state| Some(ServerState { seq, state: Some(state) });
         let accepted =
             |version: Option<&_>, body| (VerdictKind::Accepted, told(state(version, body, now)));
         let (kind, current) = match outcome {
-            Outcome::Stored(version) => accepted(Some(&version), change.body.clone()),
-            Outcome::StoredAs(version, body) => accepted(Some(&version), Some(body)),
-            Outcome::Deleted if change.body.is_none() => accepted(None, None),
-            Outcome::Deleted => {
+            PushOutcome::Stored(version) => accepted(Some(&version), change.body.clone()),
+            PushOutcome::StoredAs(version, body) => accepted(Some(&version), Some(body)),
+            PushOutcome::Deleted if change.body.is_none() => accepted(None, None),
+            PushOutcome::Deleted => {
                 return Err(protocol("a change that deletes nothing was answered with `Deleted`")
                     .with("id", &change.id));
             }
-            Outcome::Conflict(held) if shows_the_same(&held, change) => {
+            PushOutcome::Conflict(held) if shows_the_same(&held, change) => {
                 let (version, body) = parts(held);
                 // In the service's bytes, which the next fetch returns.
                 accepted(version.as_ref(), body)
             }
-            Outcome::Conflict(held) => (VerdictKind::Conflict, told(state_of(held, now))),
-            Outcome::Superseded(held) => (VerdictKind::Superseded, told(state_of(held, now))),
-            Outcome::Rejected(rejection) => (VerdictKind::Rejected(rejection), None),
+            PushOutcome::Conflict(held) => (VerdictKind::Conflict, told(state_of(held, now))),
+            PushOutcome::Superseded(held) => (VerdictKind::Superseded, told(state_of(held, now))),
+            PushOutcome::Rejected(rejection) => (VerdictKind::Rejected(rejection), None),
         };
         Ok(Verdict { seq, kind, current })
     }
@@ -233,13 +240,13 @@ pub(super) fn request(pull: &Pull) -> Option<FetchRequest> {
     })
 }
 
-fn check(page: &Page, asked: Option<&Bookmark>, limit: usize) -> Result<()> {
+fn check(page: &BackendPage, asked: Option<&Bookmark>, limit: usize) -> Result<()> {
     let documents = page.documents.len();
     if documents > limit {
         let what = format!("a page of {documents} documents was fetched, and {limit} is the limit");
         return Err(protocol(what));
     }
-    let bytes: usize = page.documents.iter().map(Document::weight).sum();
+    let bytes: usize = page.documents.iter().map(BackendDocument::weight).sum();
     if bytes > PAGE_BYTES {
         let what = format!("a page of {bytes} bytes was fetched, and {PAGE_BYTES} is the limit");
         let largest = page.documents.iter().max_by_key(|d| d.weight());
@@ -251,8 +258,8 @@ fn check(page: &Page, asked: Option<&Bookmark>, limit: usize) -> Result<()> {
     Ok(())
 }
 
-fn entry(seq: Seq, document: Document, now: Now) -> LogEntry {
-    let Document { collection, id, held } = document;
+fn entry(seq: Seq, document: BackendDocument, now: Now) -> LogEntry {
+    let BackendDocument { collection, id, held } = document;
     LogEntry { seq, collection, id, state: state_of(held, now) }
 }
 

@@ -23,22 +23,22 @@ pub struct FetchRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// Documents.
-    Page(Page),
+    BackendPage(BackendPage),
     /// The service has discarded the bookmark: everything is fetched again.
     Expired,
 }
 
-impl From<Page> for Fetched {
-    fn from(page: Page) -> Self {
-        Self::Page(page)
+impl From<BackendPage> for Fetched {
+    fn from(page: BackendPage) -> Self {
+        Self::BackendPage(page)
     }
 }
 
 /// Documents that a fetch found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct BackendPage {
     /// The documents, each in its current state.
-    pub documents: Vec<Document>,
+    pub documents: Vec<BackendDocument>,
     /// The bookmark of the next page; none at the end of a listing if the service cannot list what
     /// changed since.
     pub bookmark: Option<Bookmark>,
@@ -47,10 +47,10 @@ pub struct Page {
     pub more: bool,
 }
 
-impl Page {
+impl BackendPage {
     /// Creates a page after which nothing follows for now.
     #[must_use]
-    pub fn last(documents: Vec<Document>) -> Self {
+    pub fn last(documents: Vec<BackendDocument>) -> Self {
         Self { documents, bookmark: None, more: false }
     }
 
@@ -73,7 +73,7 @@ impl Page {
 
 /// A document of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
+pub struct BackendDocument {
     /// The collection it belongs to.
     pub collection: Collection,
     /// Its id.
@@ -82,7 +82,7 @@ pub struct Document {
     pub held: Held,
 }
 
-impl Document {
+impl BackendDocument {
     /// Creates a document that exists.
     ///
     /// # Errors
@@ -194,7 +194,7 @@ impl Base {
 
 /// The result of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PushOutcome {
     /// The service holds it as it was sent, under this version.
     Stored(Version),
     /// The service holds it under this version, with another body, for example with added fields.
@@ -213,7 +213,7 @@ pub enum Outcome {
     Rejected(Rejection),
 }
 
-impl Outcome {
+impl PushOutcome {
     /// Returns the outcome of a change that the service refuses permanently.
     #[must_use]
     pub fn rejected(code: RejectionCode, reason: impl Into<String>) -> Self {

@@ -17,7 +17,7 @@ use sync_core::model::{
     Verdicts,
 };
 use sync_core::protocol::{Ack, Goodbye, Hello, Message, Pull, Welcome, WireError};
-use sync_core::transport::{Activity, Connection, Delivery, FrameLink, Transport};
+use sync_core::transport::{Connection, Delivery, FrameLink, LinkActivity, Transport};
 
 /// Writes repeated bytes once: "abab" becomes "ab".
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Dial for Dialer {
     async fn dial(&self) -> Result<FrameLink> {
         let (mut here, mut there) = memory_link(self.capacity);
         // The test counts what the client reads.
-        here.activity = Some(Activity::default());
+        here.activity = Some(LinkActivity::default());
         there.activity.clone_from(&here.activity);
         self.servers.send(there).map_err(|_| Error::new(ErrorKind::Network, "no server"))?;
         Ok(here)

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use sync_core::transport::Activity;
+use sync_core::transport::LinkActivity;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,7 +28,7 @@ impl Bounded {
     /// Wraps a connection, which is closed when it accepts no bytes for `patience`.
     pub(super) fn new(
         socket: TcpStream,
-        activity: Activity,
+        activity: LinkActivity,
         patience: Duration,
         place: OwnedSemaphorePermit,
     ) -> Self {

@@ -20,7 +20,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use sync_core::error::{Error, ErrorKind, Result};
-use sync_core::transport::Activity;
+use sync_core::transport::LinkActivity;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -52,7 +52,7 @@ impl RemoteAddress {
 }
 
 /// Serves an app on a socket until `stop` completes, with the bounds of [`ListenConfig::default`].
-/// Each request carries the [`Activity`] of its connection as an extension. It returns when the
+/// Each request carries the [`LinkActivity`] of its connection as an extension. It returns when the
 /// requests received until then are answered; open links are closed by their handlers. If this
 /// future is dropped, connections end as if `stop` had completed, but are not waited for.
 ///
@@ -150,7 +150,7 @@ impl Acceptor {
             loop {
                 let place = self.place().await?;
                 let (connection, address) = next(socket).await?;
-                let activity = Activity::default();
+                let activity = LinkActivity::default();
                 let patience = self.config.write_timeout;
                 let connection = Bounded::new(connection, activity.clone(), patience, place);
                 let (app, config) = (self.app.clone(), self.config.clone());
@@ -209,7 +209,7 @@ async fn next(socket: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
 /// Serves one connection until it ends or becomes a link.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shaking: impl Future<Output = io::Result<S>>,
-    (RemoteAddress(address), activity): (RemoteAddress, Activity),
+    (RemoteAddress(address), activity): (RemoteAddress, LinkActivity),
     app: Router,
     config: ListenConfig,
     mut stopped: watch::Receiver<bool>,

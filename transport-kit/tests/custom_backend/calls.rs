@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::model::{VerdictKind, Verdicts};
-use transport_kit::custom_backend::{FnTransport, Outcome, Version};
+use transport_kit::custom_backend::{FnTransport, PushOutcome, Version};
 
 use crate::device::{Device, reads};
 use crate::service::{Service, Writes};
@@ -41,7 +41,7 @@ async fn a_failure_in_the_middle_sends_only_the_rest_again() {
 #[tokio::test]
 async fn a_batch_has_as_many_outcomes_as_changes() {
     let version = || Version::new(1, "1");
-    for outcomes in [vec![Outcome::Stored(version())], vec![Outcome::Deleted; 2]] {
+    for outcomes in [vec![PushOutcome::Stored(version())], vec![PushOutcome::Deleted; 2]] {
         let service = Service::new(Writes::Put);
         let all = move |_| {
             let outcomes = outcomes.clone();
@@ -81,7 +81,7 @@ async fn a_batch_is_settled_as_a_whole() {
 async fn closures_that_panic_or_hang_are_errors() {
     let service = Service::new(Writes::Put);
     let panics = service.builder("panics").fetch(
-        async |_| -> Result<transport_kit::custom_backend::Page, Error> {
+        async |_| -> Result<transport_kit::custom_backend::BackendPage, Error> {
             panic!("a fault of the app")
         },
     );
@@ -95,7 +95,7 @@ async fn closures_that_panic_or_hang_are_errors() {
     let hangs = service
         .builder("hangs")
         .timeout(Duration::from_secs(3))
-        .send_each(|_| std::future::pending::<Result<Outcome, Error>>());
+        .send_each(|_| std::future::pending::<Result<PushOutcome, Error>>());
     let mut device = Device::open(Arc::default(), &hangs.build().unwrap()).await;
     device.write("a", Some("one")).await;
     assert_eq!(device.send().await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -105,13 +105,14 @@ async fn closures_that_panic_or_hang_are_errors() {
 
 #[tokio::test]
 async fn a_page_that_breaks_its_contract_is_refused_with_a_reason() {
-    use transport_kit::custom_backend::{Document, Page};
-    let document = |id: &str| Document::live("notes", id, Version::new(1, "1"), &"x").unwrap();
-    let many = Page::last(vec![document("a"), document("b"), document("c")]);
-    let endless = Page::last(vec![document("a")]).more(true);
+    use transport_kit::custom_backend::{BackendDocument, BackendPage};
+    let document =
+        |id: &str| BackendDocument::live("notes", id, Version::new(1, "1"), &"x").unwrap();
+    let many = BackendPage::last(vec![document("a"), document("b"), document("c")]);
+    let endless = BackendPage::last(vec![document("a")]).more(true);
     let huge = "x".repeat(33 << 20);
-    let huge = Document::live("notes", "huge", Version::new(1, "1"), &huge).unwrap();
-    let huge = Page::last(vec![document("a"), huge]);
+    let huge = BackendDocument::live("notes", "huge", Version::new(1, "1"), &huge).unwrap();
+    let huge = BackendPage::last(vec![document("a"), huge]);
     for (page, what) in
         [(many, "3 documents"), (endless, "no new bookmark"), (huge, "largest huge")]
     {
@@ -126,7 +127,7 @@ async fn a_page_that_breaks_its_contract_is_refused_with_a_reason() {
         assert_eq!((error.kind(), error.retry()), (ErrorKind::Protocol, Retry::Never));
         assert!(error.report().to_string().contains(what), "{error}");
     }
-    let error = Document::deleted("notes", "a\nb", None).unwrap_err();
+    let error = BackendDocument::deleted("notes", "a\nb", None).unwrap_err();
     assert!(error.report().to_string().contains("control character"), "{error}");
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Body, RejectionCode};
 use transport_kit::custom_backend::{
-    Document, FetchRequest, Fetched, FnTransport, FnTransportBuilder, Held, Outcome, Outgoing,
-    Page, Version,
+    BackendDocument, BackendPage, FetchRequest, Fetched, FnTransport, FnTransportBuilder, Held,
+    Outgoing, PushOutcome, Version,
 };
 
 /// The time from which versions count their milliseconds.
@@ -156,18 +156,18 @@ impl Service {
         found.truncate(request.limit);
         let bookmark = found.last().map_or(after, |(_, row)| row.change);
         let document = |(id, row): (&String, &Row)| match row.text.as_ref() {
-            Some(text) => Document::live("notes", id, row.version(), text),
-            None => Document::deleted("notes", id, Some(row.version())),
+            Some(text) => BackendDocument::live("notes", id, row.version(), text),
+            None => BackendDocument::deleted("notes", id, Some(row.version())),
         };
         let documents = found.into_iter().map(document).collect::<Result<_>>()?;
-        let page = Page::last(documents).more(more);
+        let page = BackendPage::last(documents).more(more);
         if state.no_bookmark && !more {
             return Ok(page.into());
         }
         Ok(page.bookmark(bookmark.to_string())?.into())
     }
 
-    pub(crate) fn send(&self, change: &Outgoing) -> Result<Outcome> {
+    pub(crate) fn send(&self, change: &Outgoing) -> Result<PushOutcome> {
         let lost = |what| Err(Error::new(ErrorKind::Network, what));
         self.state().keys.push(change.key.clone());
         let fails = self.state().fail_after.take();
@@ -185,11 +185,11 @@ impl Service {
         Ok(outcome)
     }
 
-    fn store_sent(&self, change: &Outgoing) -> Outcome {
+    fn store_sent(&self, change: &Outgoing) -> PushOutcome {
         let id = change.id.as_str();
         let text: Option<String> = change.body.as_ref().map(|b| b.to().unwrap());
         if text.as_deref() == Some("bad") {
-            return Outcome::rejected(RejectionCode::Invalid, "it is bad");
+            return PushOutcome::rejected(RejectionCode::Invalid, "it is bad");
         }
         let current = self.state().rows.get(id).cloned();
         if self.writes == Writes::Keyed
@@ -197,8 +197,8 @@ impl Service {
         {
             let current = current.expect("it was stored");
             return match current.change == answered {
-                true => Outcome::Stored(current.version()),
-                false => Outcome::Superseded(current.held()),
+                true => PushOutcome::Stored(current.version()),
+                false => PushOutcome::Superseded(current.held()),
             };
         }
         let is_current = match (&current, &change.base) {
@@ -209,7 +209,7 @@ impl Service {
         };
         let looks = matches!(self.writes, Writes::Conditional | Writes::Keyed);
         if looks && !is_current {
-            return Outcome::Conflict(
+            return PushOutcome::Conflict(
                 current.map_or(Held::Deleted { version: None }, |r| r.held()),
             );
         }
@@ -219,6 +219,6 @@ impl Service {
         let mut state = self.state();
         let change_number = state.changes;
         state.answers.insert(change.key.clone(), change_number);
-        Outcome::Stored(version)
+        PushOutcome::Stored(version)
     }
 }

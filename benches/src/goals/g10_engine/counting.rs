@@ -12,8 +12,8 @@ use sync_core::model::{
 };
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, Failures, FeedPage, Forget,
-    LocalTransaction, OutboxCounts, Page, ReplicaState, Scan, ScopeSummary, Stored, Unsettled,
-    UnsettledAfter, UnsettledEntry,
+    LocalTransaction, OutboxCounts, ReplicaState, Scan, ScopeSummary, StoragePage, Stored,
+    Unsettled, UnsettledAfter, UnsettledEntry,
 };
 use sync_core::storage::Storage;
 use tokio::sync::watch;
@@ -75,8 +75,8 @@ impl Storage for Counting {
         Ok(vec![None; keys.len()])
     }
 
-    async fn scan(&self, _: Scan) -> Result<Page<Stored>> {
-        Ok(Page { items: Vec::new(), more: false })
+    async fn scan(&self, _: Scan) -> Result<StoragePage<Stored>> {
+        Ok(StoragePage { items: Vec::new(), more: false })
     }
 
     async fn feed(&self, _: LocalSeq, _: Limits) -> Result<FeedPage> {
@@ -89,8 +89,8 @@ impl Storage for Counting {
         _: Unsettled,
         _: UnsettledAfter,
         _: Limits,
-    ) -> Result<Page<UnsettledEntry>> {
-        Ok(Page { items: Vec::new(), more: false })
+    ) -> Result<StoragePage<UnsettledEntry>> {
+        Ok(StoragePage { items: Vec::new(), more: false })
     }
 
     async fn unsettled_of(&self, _: DocumentKey) -> Result<Vec<(Unsettled, UnsettledEntry)>> {

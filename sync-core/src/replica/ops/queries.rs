@@ -6,8 +6,8 @@ use crate::model::{DocumentKey, Limits, LocalSeq, Scope};
 use crate::replica::record::{BatchRow, QuarantineRow, Record};
 use crate::replica::rows::ReplicaReads;
 use crate::replica::types::{
-    DocumentChange, FeedPage, Operation, Origin, OutboxCounts, Page, ReplicaState, Scan,
-    ScopeSummary, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
+    DocumentChange, FeedPage, Operation, Origin, OutboxCounts, ReplicaState, Scan, ScopeSummary,
+    StoragePage, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
 };
 
 /// The replica at a glance.
@@ -68,7 +68,7 @@ fn stored(key: DocumentKey, record: Record) -> Option<Stored> {
 ///
 /// # Errors
 /// As the rows.
-pub fn scan(rows: &dyn ReplicaReads, scan: &Scan) -> Result<Page<Stored>> {
+pub fn scan(rows: &dyn ReplicaReads, scan: &Scan) -> Result<StoragePage<Stored>> {
     let mut filled = Filled::new(scan.limits);
     let mut after = scan.after.clone();
     loop {
@@ -119,8 +119,8 @@ impl<T> Filled<T> {
         true
     }
 
-    fn page(self, more: bool) -> Page<T> {
-        Page { items: self.items, more }
+    fn page(self, more: bool) -> StoragePage<T> {
+        StoragePage { items: self.items, more }
     }
 }
 
@@ -161,7 +161,7 @@ pub fn unsettled(
     which: Unsettled,
     after: &UnsettledAfter,
     limits: Limits,
-) -> Result<Page<UnsettledEntry>> {
+) -> Result<StoragePage<UnsettledEntry>> {
     let mut filled = Filled::new(limits);
     let step = filled.step();
     let (place, key, ticket) = match after {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sync_core::model::{Collection, DocumentId, DocumentKey, Limits, LocalSeq, Scope};
-use sync_core::replica::{LocalTransaction, Operation, Origin, Page, Scan, Stored};
+use sync_core::replica::{LocalTransaction, Operation, Origin, Scan, StoragePage, Stored};
 
 use super::super::run::Outcome;
 use super::super::tools::{
@@ -20,7 +20,7 @@ async fn scan(
     collection: Option<Collection>,
     after: Option<(Collection, DocumentId)>,
     limits: Limits,
-) -> Page<Stored> {
+) -> StoragePage<Stored> {
     let scan = Scan { scope: Scope::default(), collection, after, limits };
     must(fixture.storage.scan(scan).await, "a page is read")
 }
@@ -101,7 +101,7 @@ pub async fn pages_are_bounded<H: StorageHarness>(harness: H) -> Outcome {
 pub async fn paging_goes_on_from_a_document<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.write((0..20).map(|n| put(&format!("k-{n:02}"), "1"))).await;
-    let place = |page: &Page<Stored>| {
+    let place = |page: &StoragePage<Stored>| {
         page.items.last().map(|s| (s.key.collection.clone(), s.key.id.clone()))
     };
     let first = scan(&fixture, None, None, documents(5)).await;

@@ -23,7 +23,7 @@ use super::{Compression, Fused, Wire, payload};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{PushBatch, Reset, Verdicts};
 use sync_core::protocol::{Ack, Goodbye, Message, MessageType, Payload, Pull, Push};
-use sync_core::transport::{Activity, Connection, Delivery, FrameLink, Moved};
+use sync_core::transport::{Connection, Delivery, FrameLink, LinkActivity, Moved};
 
 /// The client's side of a connection over a framed link.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct FramedConnection {
     compression: Option<Arc<dyn Compression>>,
     max_payload: usize,
     window: u32,
-    activity: Option<Activity>,
+    activity: Option<LinkActivity>,
 }
 
 /// Signals to the task outside the queue, which arrive even when the queue is full.
@@ -214,7 +214,7 @@ impl Connection for FramedConnection {
     }
 
     fn moved(&self) -> Option<Moved> {
-        self.activity.as_ref().map(Activity::moved)
+        self.activity.as_ref().map(LinkActivity::moved)
     }
 
     async fn lost(&self) -> Error {

@@ -31,7 +31,7 @@ use crate::framed::transport::{broken, dismissed, ended};
 use crate::framed::{Fused, Wire};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::protocol::{Goodbye, Message, MessageType, Payload};
-use sync_core::transport::{Activity, Delivery};
+use sync_core::transport::{Delivery, LinkActivity};
 
 /// Messages that may wait for the link before no more commands are taken.
 const BURST: usize = 8;
@@ -140,7 +140,7 @@ pub(super) struct ConnectionTask {
     pub(super) heartbeat: Duration,
     /// When the last message arrived.
     pub(super) heard: Instant,
-    pub(super) activity: Option<Activity>,
+    pub(super) activity: Option<LinkActivity>,
     /// How many bytes had arrived at the last check.
     pub(super) read: u64,
     /// When the last message was sent.

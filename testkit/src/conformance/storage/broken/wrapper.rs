@@ -12,7 +12,8 @@ use sync_core::model::{
 };
 use sync_core::replica::{
     Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
-    Page, ReplicaState, Scan, Stored, Unsettled, UnsettledAfter, UnsettledEntry, WriteOperation,
+    ReplicaState, Scan, StoragePage, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
+    WriteOperation,
 };
 use sync_core::resolver::Resolvers;
 use sync_core::storage::Storage;
@@ -100,7 +101,7 @@ impl BrokenStorage {
         Ok(())
     }
 
-    async fn scan_by_offset(&self, scan: Scan) -> Result<Page<Stored>> {
+    async fn scan_by_offset(&self, scan: Scan) -> Result<StoragePage<Stored>> {
         let skipped = scan
             .after
             .as_ref()
@@ -114,7 +115,7 @@ impl BrokenStorage {
             let place = (last.key.collection.clone(), last.key.id.clone());
             self.memory.lock().offsets.insert(place, skipped + items.len());
         }
-        Ok(Page { items, more })
+        Ok(StoragePage { items, more })
     }
 }
 
@@ -153,7 +154,7 @@ impl Storage for BrokenStorage {
         Ok(found)
     }
 
-    async fn scan(&self, scan: Scan) -> Result<Page<Stored>> {
+    async fn scan(&self, scan: Scan) -> Result<StoragePage<Stored>> {
         if self.has(Fault::PagesByOffset) {
             return self.scan_by_offset(scan).await;
         }
@@ -171,7 +172,7 @@ impl Storage for BrokenStorage {
         which: Unsettled,
         after: UnsettledAfter,
         limits: Limits,
-    ) -> Result<Page<UnsettledEntry>> {
+    ) -> Result<StoragePage<UnsettledEntry>> {
         let mut page = self.inner.unsettled(scope, which, after, limits).await?;
         let memory = self.memory.lock();
         page.items.retain(|e| !memory.dropped.contains(&e.key));
