@@ -143,7 +143,7 @@ impl Stage {
         self.compare().await
     }
 
-    /// Writes as Ann, who is offline: her writes are local.
+    /// Writes as Ann while her replica is offline.
     async fn write_offline(&self) -> Result<(), Failure> {
         step(1, "Ann imports the cities of the world while she is offline.");
         let cities = self.ann.collection::<City>("cities")?;

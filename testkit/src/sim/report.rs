@@ -38,8 +38,8 @@ impl Report {
         self.failures.is_empty()
     }
 
-    /// Panics if one of these faults never met a client in one of the [phases](super::ClientPhase): such
-    /// runs prove nothing about that pair.
+    /// Panics if one of these faults never met a client in one of the [phases](super::ClientPhase):
+    /// such runs prove nothing about that pair.
     ///
     /// # Panics
     /// If a pair never occurred.

@@ -47,12 +47,12 @@
 //!   into the type that the app uses, and pass that on. Otherwise an edit that is made right after
 //!   a send may be in conflict with its own echo.
 //!
-//! **Send** receives [`Outgoing`] changes and returns an [`PushOutcome`] for each: the *current* state
-//! of the service. An endpoint that stores idempotency keys and repeats an old response must check
-//! whether that is still the current state, and return [`PushOutcome::Superseded`] if it is not. An
-//! error fails the call as a whole: the same changes are sent again, with the same
-//! [keys](Outgoing::key). A change that can never be stored is [`PushOutcome::Rejected`], otherwise it
-//! would be retried forever.
+//! **Send** receives [`Outgoing`] changes and returns a [`PushOutcome`] for each: the *current*
+//! state of the service. An endpoint that stores idempotency keys and repeats an old response must
+//! check whether that is still the current state, and return [`PushOutcome::Superseded`] if it is
+//! not. An error fails the call as a whole: the same changes are sent again, with the same
+//! [keys](Outgoing::key). A change that can never be stored is [`PushOutcome::Rejected`], otherwise
+//! it would be retried forever.
 //!
 //! **Tokens** concern only the closures and the service: the token of a replica is not used. A
 //! closure whose token the service refuses renews it, or fails with `Unauthenticated`, which stops

@@ -1,5 +1,5 @@
-//! Checks of the server against the recorded history that the [oracle](crate::search::SearchOracle) of
-//! the search does not make.
+//! Checks of the server against the recorded history that the [oracle](crate::search::SearchOracle)
+//! of the search does not make.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,11 +1,11 @@
 //! A search for plans that break the rules.
 //!
-//! A [`SearchPlan`] is a seed's setting and a list of actions as data: writes, messages that are lost,
-//! doubled and delivered late, purges, restores, clones. [`run`] executes it over a
-//! [`World`](testkit::world::World), checks every step with the [oracle](SearchOracle), then ends all
-//! faults and checks convergence, progress, and that no acknowledged write is lost. The choices of
-//! an action are derived from its own salt, so that removing one action shifts no other. [`shrink`]
-//! removes the actions that a failure does not need.
+//! A [`SearchPlan`] is a seed's setting and a list of actions as data: writes, messages that are
+//! lost, doubled and delivered late, purges, restores, clones. [`run`] executes it over a
+//! [`World`](testkit::world::World), checks every step with the [oracle](SearchOracle), then ends
+//! all faults and checks convergence, progress, and that no acknowledged write is lost. The choices
+//! of an action are derived from its own salt, so that removing one action shifts no other.
+//! [`shrink`] removes the actions that a failure does not need.
 //!
 //! ```
 //! use testkit::cores::MemoryCores;
