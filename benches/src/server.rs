@@ -135,11 +135,12 @@ pub async fn append(
 ) -> Outcome {
     let now = environment().now();
     let cx = AppendContext {
-        now,
-        start: ServerStart(1),
         drift: std::time::Duration::from_secs(1 << 40),
-        fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
-        owner: None,
+        ..AppendContext::new(
+            now,
+            ServerStart(1),
+            NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
+        )
     };
     let (collection, judge) = (documents::collection()?, Arc::new(Open));
     for (n, from) in (0..documents).step_by(APPEND).enumerate() {

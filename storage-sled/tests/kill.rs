@@ -95,7 +95,7 @@ fn batch(n: u64) -> PushBatch {
 
 async fn append(storage: &impl ServerStorage, n: u64) {
     let drift = Duration::from_secs(60);
-    let cx = AppendContext { now: NOW, start: ServerStart(1), drift, fresh: NEW, owner: None };
+    let cx = AppendContext { drift, ..AppendContext::new(NOW, ServerStart(1), NEW) };
     let appended = storage.append(cx, batch(n), Arc::new(Open)).await.unwrap();
     assert_eq!(appended.head, Seq(n + 1));
 }

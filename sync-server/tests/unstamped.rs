@@ -95,9 +95,7 @@ fn decided(verdicts: Verdicts) -> (Epoch, Vec<Verdict>) {
 /// What an accepted verdict tells of the state, as the base of the next edit.
 fn base((epoch, verdicts): (Epoch, Vec<Verdict>)) -> Option<BaseRef> {
     let current = verdicts[0].current.clone().unwrap();
-    let state = current.state.unwrap();
-    let tombstone = state.is_deleted();
-    Some(BaseRef { revision: state.revision, epoch, seq: current.seq, tombstone })
+    Some(BaseRef::of(&current.state.unwrap(), epoch, current.seq))
 }
 
 #[tokio::test]

@@ -68,14 +68,8 @@ impl Served {
         let (0, Message::Hello(hello)) = self.hear().await else { panic!("no greeting") };
         let compression = pick(&[Arc::new(Zstd)], &hello.compressions);
         let welcome = Welcome {
-            version: 1,
-            server_time: 0,
-            push_limits: Limits::PUSH,
-            chunk_limits: Limits::CHUNK,
-            body_bytes: Limits::BODY_BYTES,
-            heartbeat: 30_000,
             compression: compression.as_ref().map(|c| c.name().to_owned()),
-            scopes: Vec::new(),
+            ..Welcome::new(0)
         };
         self.say(0, &Message::Welcome(welcome)).await;
         self.link.admission = None;

@@ -49,11 +49,12 @@ pub(crate) fn server(path: &Path, documents: usize) {
             )
         };
         let cx = AppendContext {
-            now: THEN,
-            start: ServerStart(7),
             drift: std::time::Duration::MAX,
-            fresh: NewLog { epoch: Epoch([7; 16]), key: LogKey([7; 16]) },
-            owner: None,
+            ..AppendContext::new(
+                THEN,
+                ServerStart(7),
+                NewLog { epoch: Epoch([7; 16]), key: LogKey([7; 16]) },
+            )
         };
         let starts = (0..documents).step_by(APPEND);
         for (batch, first) in starts.enumerate() {

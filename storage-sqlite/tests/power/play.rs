@@ -138,8 +138,7 @@ fn other_batch(known: &Known, now: Now, writes: &Writes) -> PushBatch {
 }
 
 fn base(entry: &LogEntry, epoch: Epoch) -> BaseRef {
-    let tombstone = entry.state.body.is_none();
-    BaseRef { revision: entry.state.revision, epoch, seq: entry.seq, tombstone }
+    BaseRef::of(&entry.state, epoch, entry.seq)
 }
 
 async fn append(
@@ -150,11 +149,12 @@ async fn append(
 ) -> Result<Verdicts> {
     let drift = Duration::from_secs(60);
     let cx = AppendContext {
-        now,
-        start: ServerStart(1),
         drift,
-        fresh: NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
-        owner: None,
+        ..AppendContext::new(
+            now,
+            ServerStart(1),
+            NewLog { epoch: Epoch([1; 16]), key: LogKey([7; 16]) },
+        )
     };
     let appended = server.append(cx, batch, Arc::new(Strict)).await?;
     for entry in &appended.entries {

@@ -23,6 +23,12 @@ pub struct BaseRef {
 }
 
 impl BaseRef {
+    /// Creates the reference to a state that was settled at that position of the log.
+    #[must_use]
+    pub fn of(state: &DocumentState, epoch: Epoch, seq: Seq) -> Self {
+        Self { revision: state.revision, epoch, seq, tombstone: state.is_deleted() }
+    }
+
     /// The position of a base that was in no log: a pushed state out of which the server made
     /// another one.
     pub const NOT_IN_LOG: Seq = Seq(u64::MAX);

@@ -113,6 +113,25 @@ pub struct Welcome {
     pub scopes: Vec<ScopeWelcome>,
 }
 
+impl Welcome {
+    /// Creates a welcome in the newest version of the protocol that this crate supports, with the
+    /// usual limits, a heartbeat of 30 seconds, no compression and no scopes. The time is in Unix
+    /// milliseconds.
+    #[must_use]
+    pub fn new(server_time: u64) -> Self {
+        Self {
+            version: VERSIONS[VERSIONS.len() - 1],
+            server_time,
+            push_limits: Limits::PUSH,
+            chunk_limits: Limits::CHUNK,
+            body_bytes: Limits::BODY_BYTES,
+            heartbeat: 30_000,
+            compression: None,
+            scopes: Vec::new(),
+        }
+    }
+}
+
 /// A scope in a [`Welcome`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScopeWelcome {

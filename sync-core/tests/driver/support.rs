@@ -14,9 +14,9 @@ use sync_core::engine::{Event, Goal};
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
-    Body, Chunk, Collection, DocumentId, DocumentKey, DocumentState, Epoch, Limits, LogEntry,
-    LogKey, LogMark, LogRun, PushBatch, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp,
-    Verdict, VerdictKind, Verdicts,
+    Body, Chunk, Collection, DocumentId, DocumentKey, DocumentState, Epoch, LogEntry, LogKey,
+    LogMark, LogRun, PushBatch, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp, Verdict,
+    VerdictKind, Verdicts,
 };
 use sync_core::protocol::{Greeting, Hello, Pull, ScopeWelcome, Welcome};
 use sync_core::replica::{Committed, LocalTransaction, LocalWrite, WriteOperation};
@@ -162,13 +162,9 @@ pub(super) fn welcome(hello: &Hello, head: u64) -> Welcome {
     let scope = |greeting: &Greeting| ScopeWelcome::new(greeting.scope.clone(), EPOCH, Seq(head));
     Welcome {
         version: hello.versions[0],
-        server_time: BEGINNING,
-        push_limits: Limits::PUSH,
-        chunk_limits: Limits::CHUNK,
-        body_bytes: Limits::BODY_BYTES,
         heartbeat: 10_000,
-        compression: None,
         scopes: hello.scopes.iter().map(scope).collect(),
+        ..Welcome::new(BEGINNING)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::record::{
     Fork, Offer, Owner, PushRecord, ServerRow, ServerScope, StoredVerdict, author_of,
 };
 use crate::rows::ServerRows;
-use sync_core::clock::{Clock, Now};
+use sync_core::clock::{Clock, DRIFT_BOUND, Now};
 use sync_core::error::Result;
 use sync_core::model::{
     Change, DocumentState, Epoch, Limits, LogEntry, LogMark, NewLog, PushBatch, Rejection,
@@ -84,6 +84,15 @@ pub struct AppendContext {
     pub fresh: NewLog,
     /// The owner of the pushing replica; none where every client is the same principal.
     pub owner: Option<Owner>,
+}
+
+impl AppendContext {
+    /// Creates the context of a push whose stamps may be as far ahead as [`DRIFT_BOUND`], in a
+    /// server on which every client is the same principal.
+    #[must_use]
+    pub fn new(now: Now, start: ServerStart, fresh: NewLog) -> Self {
+        Self { now, start, drift: DRIFT_BOUND, fresh, owner: None }
+    }
 }
 
 /// The result of an append.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sync_server::Visible;
 
 use storage_kit::Durability;
-use sync_core::clock::{DRIFT_BOUND, Now};
+use sync_core::clock::Now;
 use sync_core::engine::{Failure, ScopeGreeting};
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 use sync_core::model::{
@@ -231,13 +231,7 @@ impl<D: Disks> Run<D> {
     }
 
     fn append(&mut self, client: usize, batch: &PushBatch) -> Result<Verdicts> {
-        let cx = AppendContext {
-            now: self.server_now(),
-            start: self.server_start(),
-            drift: DRIFT_BOUND,
-            fresh: self.new_log(),
-            owner: None,
-        };
+        let cx = AppendContext::new(self.server_now(), self.server_start(), self.new_log());
         let held: Vec<Option<ServerRow>> = self
             .at_server(|rows| {
                 let row =

@@ -260,12 +260,7 @@ impl<D: Disks> Run<D> {
                 let accepted = verdicts.first().filter(|v| v.kind == VerdictKind::Accepted);
                 let change = stranger.pushed.as_ref().and_then(|batch| batch.changes.first());
                 if let Some((verdict, change)) = accepted.zip(change) {
-                    stranger.accepted = Some(BaseRef {
-                        revision: change.state.revision,
-                        epoch: *epoch,
-                        seq: verdict.seq,
-                        tombstone: change.state.is_deleted(),
-                    });
+                    stranger.accepted = Some(BaseRef::of(&change.state, *epoch, verdict.seq));
                 }
             }
             _ => {}

@@ -99,8 +99,10 @@ impl<C: Cores> World<C> {
         // The scope is open: no epoch begins with a push.
         let epoch = Epoch(numbered(0xee, self.fresh + 1));
         let fresh = NewLog { epoch, key: LogKey([7; 16]) };
-        let cx =
-            AppendContext { now, start: self.start, drift: self.options.drift, fresh, owner: None };
+        let cx = AppendContext {
+            drift: self.options.drift,
+            ..AppendContext::new(now, self.start, fresh)
+        };
         let judge =
             WorldJudge { refuse: self.options.refuse.clone(), resolvers: self.resolvers.clone() };
         let appended = must(

@@ -19,7 +19,7 @@ use sync_core::model::{
     Body as Json, Chunk, Collection, Cursor, DocumentId, DocumentState, Epoch, Limits, LogEntry,
     LogKey, LogMark, LogRun, ReplicaId, Revision, Scope, Seq, ServerStart, Stamp,
 };
-use sync_core::protocol::{Hello, Pull, VERSIONS, Welcome, WireError};
+use sync_core::protocol::{Hello, Pull, Welcome, WireError};
 use sync_core::transport::{Connection, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -223,16 +223,7 @@ pub fn hello(token: Option<&str>) -> Hello {
 }
 
 pub fn welcome() -> Welcome {
-    Welcome {
-        version: VERSIONS[0],
-        server_time: 7,
-        push_limits: Limits::PUSH,
-        chunk_limits: Limits::CHUNK,
-        body_bytes: Limits::BODY_BYTES,
-        heartbeat: 20_000,
-        compression: None,
-        scopes: Vec::new(),
-    }
+    Welcome { heartbeat: 20_000, ..Welcome::new(7) }
 }
 
 /// Returns a cursor at a position.

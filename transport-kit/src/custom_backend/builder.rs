@@ -14,7 +14,7 @@ use super::types::{FetchRequest, Fetched, Outgoing, PushOutcome};
 use sync_core::environment::{Environment, System};
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Epoch, Limits, Scope, Seq};
-use sync_core::protocol::{Hello, ScopeWelcome, VERSIONS, Welcome};
+use sync_core::protocol::{Hello, ScopeWelcome, Welcome};
 use sync_core::transport::{Connection, Transport};
 
 /// Builds a [`FnTransport`]: see [`FnTransport::builder`].
@@ -191,14 +191,9 @@ impl Transport for FnTransport {
             }
         };
         let welcome = Welcome {
-            version: VERSIONS.last().copied().unwrap_or_default(),
-            server_time: inner.environment.now().0,
             push_limits: Limits { documents: inner.options.batch, ..Limits::PUSH },
-            chunk_limits: Limits::CHUNK,
-            body_bytes: Limits::BODY_BYTES,
-            heartbeat: 30_000,
-            compression: None,
             scopes: hello.scopes.iter().map(greet).collect(),
+            ..Welcome::new(inner.environment.now().0)
         };
         for greeting in &hello.scopes {
             let line = inner.line(hello.replica, &greeting.scope);

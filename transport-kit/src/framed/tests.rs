@@ -98,16 +98,7 @@ fn hello() -> Hello {
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 fn welcome() -> Welcome {
-    Welcome {
-        version: 1,
-        server_time: 7,
-        push_limits: Limits::PUSH,
-        chunk_limits: Limits::CHUNK,
-        body_bytes: Limits::BODY_BYTES,
-        heartbeat: 30_000,
-        compression: None,
-        scopes: Vec::new(),
-    }
+    Welcome::new(7)
 }
 
 fn pull() -> Pull {

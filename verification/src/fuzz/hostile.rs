@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use storage_kit::kv::{KvWriter, MemoryKv, ReplicaKv, ServerKv};
-use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
+use sync_core::clock::{Now, ServerTime};
 use sync_core::codec::Codec;
 use sync_core::error::{Error, ErrorKind};
 use sync_core::model::{
@@ -210,13 +210,11 @@ fn ask(core: &mut ServerCore, scope: &Scope, cursor: &Cursor, limits: Limits) {
 }
 
 fn append(core: &mut ServerCore, batch: &PushBatch) {
-    let cx = AppendContext {
-        now: NOW,
-        start: ServerStart(5),
-        drift: DRIFT_BOUND,
-        fresh: NewLog { epoch: Epoch([5; 16]), key: LogKey([7; 16]) },
-        owner: None,
-    };
+    let cx = AppendContext::new(
+        NOW,
+        ServerStart(5),
+        NewLog { epoch: Epoch([5; 16]), key: LogKey([7; 16]) },
+    );
     let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
     refused(transact(core, |rows| served::append(rows, &cx, batch, &judge)));
     // A retry is the same batch, and gets the same verdicts.
@@ -249,22 +247,12 @@ pub(super) fn lease_of(core: &mut ReplicaCore) -> Option<FencingToken> {
 
 #[cfg(test)]
 mod tests {
-    use sync_core::protocol::VERSIONS;
 
     use super::*;
     use crate::fuzz::conversation;
 
     fn welcome(server_time: u64) -> Message {
-        Message::Welcome(Welcome {
-            version: VERSIONS[0],
-            server_time,
-            push_limits: Limits::PUSH,
-            chunk_limits: Limits::CHUNK,
-            body_bytes: Limits::BODY_BYTES,
-            heartbeat: 20_000,
-            compression: None,
-            scopes: Vec::new(),
-        })
+        Message::Welcome(Welcome { heartbeat: 20_000, ..Welcome::new(server_time) })
     }
 
     #[test]

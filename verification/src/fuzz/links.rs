@@ -12,9 +12,7 @@ use sync_core::clock::Now;
 use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Cursor, Epoch, Limits, PushBatch, PushId, ReplicaId, Scope, Seq};
-use sync_core::protocol::{
-    Ack, FrameWriter, Greeting, Hello, Message, Payload, Pull, VERSIONS, Welcome,
-};
+use sync_core::protocol::{Ack, FrameWriter, Greeting, Hello, Message, Payload, Pull, Welcome};
 use sync_core::transport::{Connection, FrameLink, Transport};
 use sync_server::{Server, ServerOptions};
 use tokio::time::{sleep, timeout};
@@ -142,14 +140,8 @@ impl Dial for One {
 
 fn welcome() -> Welcome {
     Welcome {
-        version: VERSIONS[0],
-        server_time: 7,
-        push_limits: Limits::PUSH,
-        chunk_limits: Limits::CHUNK,
-        body_bytes: Limits::BODY_BYTES,
         heartbeat: u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX),
-        compression: None,
-        scopes: Vec::new(),
+        ..Welcome::new(7)
     }
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use storage_kit::Durability;
 use storage_kit::kv::{KvWriter, MemoryKv, OrderedKv, ReplicaKv, ServerKv};
-use sync_core::clock::{DRIFT_BOUND, Now, ServerTime};
+use sync_core::clock::{Now, ServerTime};
 use sync_core::error::{ErrorKind, Result};
 use sync_core::model::{
     Body, Collection, Cursor, DocumentId, DocumentKey, Epoch, Limits, LocalSeq, LogKey, NewLog,
@@ -178,13 +178,7 @@ fn serve(core: &mut ServerKv<KvWriter<MemoryKv>>, life: &Life) {
         }));
     }
     if let Some(batch) = &life.batch {
-        let cx = AppendContext {
-            now: NOW,
-            start: ServerStart(5),
-            drift: DRIFT_BOUND,
-            fresh: new,
-            owner: None,
-        };
+        let cx = AppendContext::new(NOW, ServerStart(5), new);
         let judge = WorldJudge { refuse: None, resolvers: Resolvers::default() };
         for _ in 0..2 {
             survived(transact(core, |rows| served::append(rows, &cx, batch, &judge)));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
 use sync_core::error::Result;
-use sync_core::model::{Chunk, DocumentId, Epoch, Limits, LogEntry, Scope, Seq};
-use sync_core::protocol::{Message, ScopeWelcome, VERSIONS, Welcome};
+use sync_core::model::{Chunk, DocumentId, Epoch, LogEntry, Scope, Seq};
+use sync_core::protocol::{Message, ScopeWelcome, Welcome};
 use sync_core::transport::FrameLink;
 use transport_kit::framed::{Dial, MAX_PAYLOAD, Wire, chunk_payload, memory_link};
 
@@ -49,14 +49,9 @@ impl Chunks {
         let head = Seq(self.documents() as u64);
         Some(match message {
             Message::Hello(_) => Message::Welcome(Welcome {
-                version: VERSIONS[0],
-                server_time: 1_790_000_000_000,
-                push_limits: Limits::PUSH,
-                chunk_limits: Limits::CHUNK,
-                body_bytes: Limits::BODY_BYTES,
                 heartbeat: 20_000,
-                compression: None,
                 scopes: vec![ScopeWelcome::new(Scope::default(), Epoch([1; 16]), head)],
+                ..Welcome::new(1_790_000_000_000)
             }),
             Message::Ping(n) => Message::Pong(n),
             Message::Ack(_) => Message::Done,

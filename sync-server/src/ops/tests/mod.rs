@@ -68,13 +68,7 @@ impl Log {
         let judge = Told { refuses: |_| false, resolution: None, asked: Mutex::new(Vec::new()) };
         Self {
             rows: MemoryRows::default(),
-            cx: AppendContext {
-                now: Now(1_000),
-                start: ServerStart(1),
-                drift,
-                fresh: FRESH,
-                owner: None,
-            },
+            cx: AppendContext { drift, ..AppendContext::new(Now(1_000), ServerStart(1), FRESH) },
             judge,
             pushed: 0,
         }
@@ -109,8 +103,7 @@ impl Log {
 
     /// The base of an edit that is made on that row.
     fn on(&self, row: &ServerRow) -> BaseRef {
-        let (revision, tombstone) = (row.state.revision, row.state.is_deleted());
-        BaseRef { revision, epoch: self.scope().epoch, seq: row.seq, tombstone }
+        BaseRef::of(&row.state, self.scope().epoch, row.seq)
     }
 
     fn row(&self, id: &str) -> Option<ServerRow> {

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sync_core::clock::DRIFT_BOUND;
 use sync_core::error::Result;
 use sync_core::model::{
     BaseRef, Change, Checkpoint, Chunk, Cursor, Digest, DocumentState, Epoch, Limits, LogEntry,
@@ -83,7 +82,7 @@ impl Judge for Told {
 
 /// Returns the context of an append.
 pub(super) fn context() -> AppendContext {
-    AppendContext { now: now(), start: ServerStart(1), drift: DRIFT_BOUND, fresh: NEW, owner: None }
+    AppendContext::new(now(), ServerStart(1), NEW)
 }
 
 /// Returns a change that was made on that base: a body, or a deletion.
@@ -190,12 +189,7 @@ impl Fixture {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (change, verdict) in batch.changes.iter().zip(verdicts) {
             if verdict.kind == VerdictKind::Accepted {
-                let base = BaseRef {
-                    revision: change.state.revision,
-                    epoch: *epoch,
-                    seq: verdict.seq,
-                    tombstone: change.state.is_deleted(),
-                };
+                let base = BaseRef::of(&change.state, *epoch, verdict.seq);
                 let name = match change.collection.as_str() {
                     "notes" => change.id.as_str().to_owned(),
                     other => format!("{other}/{}", change.id),
