@@ -26,7 +26,7 @@ use crate::yielding::{Source, Yielding, more, stream};
 pub struct Change(DocumentChange, AllVersions);
 
 impl Serialize for Change {
-    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut change = to.serialize_struct("Change", 7)?;
         change.serialize_field("key", self.key())?;
         change.serialize_field("operation", &self.operation())?;

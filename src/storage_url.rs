@@ -251,7 +251,7 @@ impl fmt::Display for StorageUrl {
 
 impl Serialize for StorageUrl {
     /// Serializes it as its text; a path that is not Unicode is an error.
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.path().is_some_and(|path| path.to_str().is_none()) {
             return Err(ser::Error::custom("the path of the storage is not Unicode"));
         }
@@ -260,7 +260,7 @@ impl Serialize for StorageUrl {
 }
 
 impl<'de> Deserialize<'de> for StorageUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }

@@ -51,7 +51,7 @@ impl Authorise for Rules {
         _: &Scope,
         change: &Change,
         _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    ) -> Result<(), Rejection> {
         if change.id.as_str() == "locked" {
             return Err(refused(RejectionCode::Forbidden, "this note is locked"));
         }
@@ -65,7 +65,7 @@ impl Validate for Rules {
         _: &Scope,
         change: &Change,
         _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    ) -> Result<(), Rejection> {
         match &change.state.body {
             Some(body) if !body.as_str().contains("text") => {
                 Err(refused(RejectionCode::Invalid, "a note needs a text"))
@@ -277,7 +277,7 @@ impl Validate for Fragile {
         _: &Scope,
         change: &Change,
         _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    ) -> Result<(), Rejection> {
         match change.id.as_str() {
             "boom" => panic!("a bug in the app's hook"),
             "long" => Err(refused(RejectionCode::Invalid, &"ü".repeat(1 << 20))),

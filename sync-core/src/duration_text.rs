@@ -23,10 +23,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 ///
 /// # Errors
 /// As the serializer.
-pub fn serialize<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
 }
 
@@ -34,9 +31,7 @@ pub fn serialize<S: Serializer>(
 ///
 /// # Errors
 /// If it is something else, and then says what is wanted.
-pub fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Duration, D::Error> {
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|e| {
         D::Error::custom(format!("{text:?} is no duration such as \"250ms\" or \"30s\": {e}"))

@@ -76,7 +76,7 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
         scope: &Scope,
         change: &Change,
         current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    ) -> Result<(), Rejection> {
         let _ = (principal, scope, change, current);
         Ok(())
     }
@@ -94,7 +94,7 @@ pub trait Validate: Send + Sync + fmt::Debug + 'static {
         scope: &Scope,
         change: &Change,
         current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection>;
+    ) -> Result<(), Rejection>;
 }
 
 /// The hooks of a server.
@@ -149,12 +149,7 @@ impl Authorise for Open {
 impl Judge for Open {}
 
 impl Validate for Open {
-    fn change(
-        &self,
-        _: &Scope,
-        _: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    fn change(&self, _: &Scope, _: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
         Ok(())
     }
 }
@@ -205,10 +200,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// Calls a hook. One that panics over a change refuses it: the batch is immutable, and would fail
 /// forever.
-fn contained(
-    hook: &str,
-    ask: impl FnOnce() -> std::result::Result<(), Rejection>,
-) -> std::result::Result<(), Rejection> {
+fn contained(hook: &str, ask: impl FnOnce() -> Result<(), Rejection>) -> Result<(), Rejection> {
     catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
         tracing::error!(hook, "a hook panicked over a change, which is refused");
         let reason = format!("the server could not check this change: its hook `{hook}` panicked");
@@ -233,11 +225,7 @@ pub(super) struct PushJudge {
 }
 
 impl Judge for PushJudge {
-    fn admit(
-        &self,
-        change: &Change,
-        current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    fn admit(&self, change: &Change, current: Option<&DocumentState>) -> Result<(), Rejection> {
         if let Some(rejection) = &self.refuse_all {
             return Err(rejection.clone());
         }

@@ -159,6 +159,6 @@ pub fn look<W: Transactional, T>(core: &mut W, job: impl FnOnce(&W) -> Result<T>
 #[allow(clippy::panic, reason = "this is how a test ends")]
 #[track_caller]
 #[doc(hidden)]
-pub fn must<T, E: fmt::Display>(result: std::result::Result<T, E>, what: &str) -> T {
+pub fn must<T, E: fmt::Display>(result: Result<T, E>, what: &str) -> T {
     result.unwrap_or_else(|error| panic!("{what}: {error}"))
 }

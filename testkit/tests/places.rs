@@ -198,7 +198,7 @@ fn the_same_in_both_places(
     steps: &[Step],
     skews: &[i64],
     totals: &mut BTreeMap<&'static str, [usize; 2]>,
-) -> std::result::Result<(), TestCaseError> {
+) -> Result<(), TestCaseError> {
     for (name, resolver) in resolvers() {
         let mut places = [false, true].map(|on_server| Run::new(&resolver, on_server, skews));
         for (n, step) in steps.iter().enumerate() {

@@ -56,14 +56,14 @@ pub fn read_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>> {
 }
 
 /// Checks that a key can be used.
-fn load(key: &PrivateKeyDer<'_>) -> std::result::Result<(), rustls::Error> {
+fn load(key: &PrivateKeyDer<'_>) -> Result<(), rustls::Error> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.key_provider.load_private_key(key.clone_key()).map(drop)
 }
 
 /// Checks that a certificate can be read. Authorities may have certificates of the first version,
 /// which servers may not.
-fn check(certificate: &CertificateDer<'_>) -> std::result::Result<(), rustls::Error> {
+fn check(certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
     match ParsedCertificate::try_from(certificate) {
         Err(e) if webpki::anchor_from_trusted_cert(certificate).is_err() => Err(e),
         _ => Ok(()),

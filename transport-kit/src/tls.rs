@@ -114,7 +114,7 @@ impl ServerCertVerifier for NamedVerifier {
         server_name: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+    ) -> Result<ServerCertVerified, rustls::Error> {
         let usual = &self.usual;
         let verified =
             usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
@@ -132,7 +132,7 @@ impl ServerCertVerifier for NamedVerifier {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.usual.verify_tls12_signature(message, certificate, signature)
     }
 
@@ -141,7 +141,7 @@ impl ServerCertVerifier for NamedVerifier {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.usual.verify_tls13_signature(message, certificate, signature)
     }
 

@@ -28,10 +28,10 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Checkpoint, Collection, Digest, Epoch, FencingToken, FullPull, LocalSeq, LogKey, LogMark,
-        LogRun, PushId, ReplicaId, ServerStart,
+        Checkpoint, Collection, Digest, Epoch, FullPull, LogKey, LogMark, LogRun, ReplicaId,
+        ServerStart,
     };
-    use crate::replica::{Failures, OutboxCounts, ScopeSummary};
+    use crate::replica::{OutboxCounts, ScopeSummary};
 
     const EPOCH: Epoch = Epoch([7; 16]);
 
@@ -48,29 +48,12 @@ mod tests {
             mark: Some(mark(5)),
             ..Default::default()
         };
-        ScopeSummary {
-            scope: Scope::default(),
-            checkpoint,
-            documents: 1,
-            digest: Digest(3),
-            outbox: OutboxCounts::default(),
-            in_flight: None,
-            failures: Failures::default(),
-            is_partial: false,
-        }
+        ScopeSummary { checkpoint, documents: 1, digest: Digest(3), ..ScopeSummary::default() }
     }
 
     /// The acknowledgement of a scope when the newest verdict named that position.
     fn told(summary: ScopeSummary, seen: u64) -> Option<Ack> {
-        let state = ReplicaState {
-            replica: ReplicaId([1; 16]),
-            last_push: PushId(0),
-            last_local: LocalSeq(0),
-            inbox: 0,
-            lease: (FencingToken(1), String::new()),
-            local_only: Default::default(),
-            scopes: vec![summary],
-        };
+        let state = ReplicaState { scopes: vec![summary], ..ReplicaState::new(ReplicaId([1; 16])) };
         ack(&state, &Scope::default(), Seq(seen))
     }
 

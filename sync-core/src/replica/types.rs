@@ -200,6 +200,20 @@ pub struct ReplicaState {
 }
 
 impl ReplicaState {
+    /// Creates the state of a replica without scopes, of which no process holds the lease.
+    #[must_use]
+    pub fn new(replica: ReplicaId) -> Self {
+        Self {
+            replica,
+            last_push: PushId(0),
+            last_local: LocalSeq(0),
+            inbox: 0,
+            lease: (FencingToken(0), String::new()),
+            local_only: BTreeSet::new(),
+            scopes: Vec::new(),
+        }
+    }
+
     /// One scope of it; none if it is not stored.
     #[must_use]
     pub fn scope(&self, scope: &Scope) -> Option<&ScopeSummary> {
@@ -220,7 +234,7 @@ impl ReplicaState {
 }
 
 /// A scope of a replica at a glance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSummary {
     /// The scope.
     pub scope: Scope,

@@ -43,11 +43,7 @@ pub trait Judge: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The refusal, which becomes the verdict.
-    fn admit(
-        &self,
-        change: &Change,
-        current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    fn admit(&self, change: &Change, current: Option<&DocumentState>) -> Result<(), Rejection> {
         let _ = (change, current);
         Ok(())
     }
@@ -409,7 +405,7 @@ impl LogWriter<'_> {
         is_ours: bool,
         current: Option<&DocumentState>,
         judge: &dyn Judge,
-    ) -> std::result::Result<(), Rejection> {
+    ) -> Result<(), Rejection> {
         if change.state.erased.is_some_and(|erased| erased > change.state.revision) {
             return Err(Rejection {
                 code: RejectionCode::Invalid,

@@ -25,14 +25,14 @@ pub fn check_cursor(
     scope: &Scope,
     row: &ServerScope,
     cursor: &Cursor,
-) -> Result<std::result::Result<(), Fork>> {
+) -> Result<Result<(), Fork>> {
     Ok(check(row, cursor, marks::evidence(rows, scope, row, cursor.mark.as_ref())?))
 }
 
 /// As [`check_cursor`], from the scope's row alone; none if that is not enough, because the mark
 /// names an old start.
 #[must_use]
-pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<std::result::Result<(), Fork>> {
+pub fn check_by_row(row: &ServerScope, cursor: &Cursor) -> Option<Result<(), Fork>> {
     Some(check(row, cursor, marks::evidence_by_row(row, cursor.mark.as_ref())?))
 }
 
@@ -48,7 +48,7 @@ fn cut_of(row: &ServerScope, epoch: Epoch, shown: Evidence) -> Seq {
     }
 }
 
-fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> std::result::Result<(), Fork> {
+fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> Result<(), Fork> {
     let highest = cursor.position.max(cursor.after);
     let reset = |reason| Err(Fork::Reset(Reset { epoch: row.epoch, reason }));
     match cursor.epoch {

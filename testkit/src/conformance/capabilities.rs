@@ -29,14 +29,8 @@ pub struct Capabilities {
 impl Capabilities {
     /// Nothing beyond opening: the data is lost with the storage.
     #[must_use]
-    pub const fn none() -> Self {
-        Self {
-            durable: false,
-            crash: false,
-            full_disk: false,
-            several_handles: false,
-            searchable: false,
-        }
+    pub fn none() -> Self {
+        Self::default()
     }
 
     /// Data survives closing.

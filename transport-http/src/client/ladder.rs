@@ -119,16 +119,8 @@ impl Ladder {
     /// Creates the machine of another stream to the same server: it keeps which ways work, and
     /// starts without failures.
     pub(super) fn for_another(&self) -> Self {
-        Self {
-            strikes: 0,
-            hasty: 0,
-            kept: 0,
-            probing: false,
-            trying: false,
-            pause: (Duration::ZERO, Duration::ZERO),
-            is_stuck: false,
-            ..self.clone()
-        }
+        let Self { rung, wait, failed, climb_at, .. } = *self;
+        Self { rung, wait, failed, climb_at, ..Self::new(self.rules.clone()) }
     }
 
     pub(super) fn rung(&self) -> Rung {

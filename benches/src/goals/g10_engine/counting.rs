@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use sync_core::clock::{Now, ServerTime};
 use sync_core::error::Result;
 use sync_core::model::{
-    Chunk, Collection, Digest, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId,
-    ReplicaId, Reset, Scope, Verdicts, WriteLimits,
+    Chunk, Collection, DocumentKey, FencingToken, Limits, LocalSeq, PushBatch, PushId, ReplicaId,
+    Reset, Scope, Verdicts, WriteLimits,
 };
 use sync_core::replica::{
-    Applied, Checked, Committed, Context, Decision, Failed, Failures, FeedPage, Forget,
-    LocalTransaction, OutboxCounts, ReplicaState, Scan, ScopeSummary, StoragePage, Stored,
-    Unsettled, UnsettledAfter, UnsettledEntry,
+    Applied, Checked, Committed, Context, Decision, Failed, FeedPage, Forget, LocalTransaction,
+    ReplicaState, Scan, ScopeSummary, StoragePage, Stored, Unsettled, UnsettledAfter,
+    UnsettledEntry,
 };
 use sync_core::storage::Storage;
 use tokio::sync::watch;
@@ -27,17 +27,8 @@ pub(super) struct Counting {
 
 impl Default for Counting {
     fn default() -> Self {
-        let scope = ScopeSummary {
-            scope: Scope::default(),
-            checkpoint: Default::default(),
-            documents: 0,
-            digest: Digest::default(),
-            outbox: OutboxCounts::default(),
-            in_flight: None,
-            failures: Failures::default(),
-            // This storage keeps no digests: they must not be compared.
-            is_partial: true,
-        };
+        // This storage keeps no digests: they must not be compared.
+        let scope = ScopeSummary { is_partial: true, ..ScopeSummary::default() };
         Self { scope: Mutex::new(scope), commits: watch::Sender::new(0) }
     }
 }
@@ -57,13 +48,8 @@ impl Storage for Counting {
 
     async fn state(&self) -> Result<ReplicaState> {
         Ok(ReplicaState {
-            replica: ReplicaId([3; 16]),
-            last_push: PushId(0),
-            last_local: LocalSeq(0),
-            inbox: 0,
-            lease: (FencingToken(1), String::new()),
-            local_only: BTreeSet::new(),
             scopes: vec![self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()],
+            ..ReplicaState::new(ReplicaId([3; 16]))
         })
     }
 

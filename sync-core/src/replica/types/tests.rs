@@ -40,21 +40,11 @@ fn a_replica_tells_what_it_holds_of_each_scope() {
         scope: Scope::new("known").unwrap(),
         checkpoint: Checkpoint { position: Seq(4), ..Checkpoint::default() },
         documents: 2,
-        digest: Digest::default(),
         outbox,
-        in_flight: None,
-        failures: Failures::default(),
-        is_partial: false,
+        ..ScopeSummary::default()
     };
-    let state = ReplicaState {
-        replica: ReplicaId([1; 16]),
-        last_push: PushId(0),
-        last_local: LocalSeq(0),
-        inbox: 0,
-        lease: (FencingToken(0), String::new()),
-        local_only: BTreeSet::new(),
-        scopes: vec![known.clone()],
-    };
+    let state =
+        ReplicaState { scopes: vec![known.clone()], ..ReplicaState::new(ReplicaId([1; 16])) };
     assert_eq!(state.scope(&known.scope), Some(&known));
     assert_eq!(state.outbox(&known.scope), outbox);
     assert_eq!(state.checkpoint(&known.scope), known.checkpoint);

@@ -39,11 +39,7 @@ struct Told {
 }
 
 impl Judge for Told {
-    fn admit(
-        &self,
-        change: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    fn admit(&self, change: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
         let (code, reason) = (RejectionCode::Forbidden, "the test refuses it".to_owned());
         if (self.refuses)(change) { Err(Rejection { code, reason }) } else { Ok(()) }
     }

@@ -27,7 +27,7 @@ pub(super) const NEW: NewLog = NewLog { epoch: FRESH, key: LogKey([7; 16]) };
 /// The replica whose changes these are, where it does not matter which one.
 pub(super) const WRITER: ReplicaId = ReplicaId([0x11; 16]);
 
-type Admit = dyn Fn(&Change) -> std::result::Result<(), Rejection> + Send + Sync;
+type Admit = dyn Fn(&Change) -> Result<(), Rejection> + Send + Sync;
 type Resolve = dyn Fn(&Change, Option<&DocumentState>) -> Option<Resolution> + Send + Sync;
 
 /// A judge whose decisions a case sets.
@@ -49,7 +49,7 @@ impl Told {
     }
 
     pub(super) fn admitting(
-        admit: impl Fn(&Change) -> std::result::Result<(), Rejection> + Send + Sync + 'static,
+        admit: impl Fn(&Change) -> Result<(), Rejection> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self { admit: Box::new(admit), resolve: Box::new(|_, _| None) })
     }
@@ -62,11 +62,7 @@ impl Told {
 }
 
 impl Judge for Told {
-    fn admit(
-        &self,
-        change: &Change,
-        _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    fn admit(&self, change: &Change, _: Option<&DocumentState>) -> Result<(), Rejection> {
         (self.admit)(change)
     }
 

@@ -130,7 +130,7 @@ impl Authorise for AccessSwitch {
         _: &Scope,
         change: &Change,
         _: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    ) -> Result<(), Rejection> {
         if change.collection.as_str() == REFUSED {
             return Err(Rejection { code: RejectionCode::Invalid, reason: REASON.to_owned() });
         }

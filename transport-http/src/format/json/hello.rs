@@ -14,13 +14,11 @@ fn versions() -> Vec<u32> {
 /// The most scopes that are read from a greeting; the server's own limit is lower.
 const MOST_SCOPES: usize = 10_000;
 
-fn few<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    d: D,
-) -> std::result::Result<Vec<T>, D::Error> {
+fn few<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Vec<T>, D::Error> {
     at_most::<{ Hello::VERSIONS }, _, _>(d)
 }
 
-fn scopes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<GreetingJson>, D::Error> {
+fn scopes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<GreetingJson>, D::Error> {
     at_most::<MOST_SCOPES, _, _>(d)
 }
 

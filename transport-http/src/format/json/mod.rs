@@ -61,7 +61,7 @@ fn scope_of(own: Option<Scope>, address: Option<&Scope>) -> Result<Scope> {
 
 /// Reads a list of at most this many items. A longer list is rejected while it is parsed, so that a
 /// small compressed body cannot use much memory.
-fn at_most<'de, const MOST: usize, T, D>(d: D) -> std::result::Result<Vec<T>, D::Error>
+fn at_most<'de, const MOST: usize, T, D>(d: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
@@ -91,29 +91,26 @@ where
 }
 
 /// Reads a member that is present, whatever its value: a body that is `null` is a body.
-fn present<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Body>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Body>, D::Error> {
     Body::deserialize(d).map(Some)
 }
 
 /// Reads a digest from its 32 hexadecimal digits.
-pub(super) fn digest<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Digest, D::Error> {
+pub(super) fn digest<'de, D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
     hexadecimal(d, 32).map(Digest)
 }
 
 /// Reads a digest that may be missing.
-fn maybe_digest<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Option<Digest>, D::Error> {
+fn maybe_digest<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Digest>, D::Error> {
     Option::<String>::deserialize(d)?.map(|t| of_hexadecimal(&t, 32).map(Digest)).transpose()
 }
 
-fn hexadecimal<'de, D: Deserializer<'de>>(
-    d: D,
-    digits: usize,
-) -> std::result::Result<u128, D::Error> {
+fn hexadecimal<'de, D: Deserializer<'de>>(d: D, digits: usize) -> Result<u128, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
     of_hexadecimal(&text, digits)
 }
 
-fn of_hexadecimal<E: serde::de::Error>(text: &str, digits: usize) -> std::result::Result<u128, E> {
+fn of_hexadecimal<E: serde::de::Error>(text: &str, digits: usize) -> Result<u128, E> {
     let are_digits = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
     let number = u128::from_str_radix(text, 16).ok().filter(|_| are_digits);
     number.ok_or_else(|| E::custom(format!("{digits} hexadecimal digits are expected")))
@@ -196,7 +193,7 @@ fn state<E: serde::de::Error>(
     deleted: bool,
     body: Option<Body>,
     erased: Option<ErasedJson>,
-) -> std::result::Result<DocumentState, E> {
+) -> Result<DocumentState, E> {
     if deleted != body.is_none() {
         return Err(E::custom("a document is either deleted or has a body"));
     }

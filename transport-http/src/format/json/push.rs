@@ -32,7 +32,7 @@ struct PushJson {
     mark: Option<LogMark>,
 }
 
-fn changes<'de, D: Deserializer<'de>>(d: D) -> std::result::Result<Vec<ChangeJson>, D::Error> {
+fn changes<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ChangeJson>, D::Error> {
     at_most::<{ PushBatch::CHANGES }, _, _>(d)
 }
 

@@ -16,11 +16,7 @@ pub(super) struct Misheard {
 }
 
 impl Judge for Misheard {
-    fn admit(
-        &self,
-        change: &Change,
-        current: Option<&DocumentState>,
-    ) -> std::result::Result<(), Rejection> {
+    fn admit(&self, change: &Change, current: Option<&DocumentState>) -> Result<(), Rejection> {
         let asked = || self.judge.admit(change, current);
         match self.fault {
             Fault::RefusedChangesStored => Ok(()),
