@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sync_core::model::{Epoch, LogMark, Seq};
-use sync_core::protocol::{Message, Pull, Role, Sender};
+use sync_core::protocol::{Message, Pull};
 
 /// Bounds and times of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,18 +50,22 @@ pub enum Request {
 
 impl From<&Message> for Request {
     fn from(message: &Message) -> Self {
-        let table = message.message_type();
         match message {
-            _ if table.sender() == Sender::Server => Self::Misplaced,
             Message::Hello(_) => Self::Hello,
-            _ if table.role() == Role::Request => Self::Once,
+            Message::Pull(_) | Message::Push(_) | Message::Ack(_) | Message::Auth(_) => Self::Once,
             Message::Live(pull) => Self::Live(Box::new(pull.clone())),
             Message::Credit(n) => Self::Credit(*n),
             Message::EndLive => Self::EndLive,
             Message::Ping(n) => Self::Ping(*n),
             Message::Pong(_) => Self::Pong,
             Message::Goodbye(_) => Self::Goodbye,
-            _ => Self::Misplaced,
+            Message::Welcome(_)
+            | Message::Chunk(_)
+            | Message::Verdicts(_)
+            | Message::Reset(_)
+            | Message::Done
+            | Message::Failed(_)
+            | Message::ScopeGone(_) => Self::Misplaced,
         }
     }
 }

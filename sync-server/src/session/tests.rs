@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use sync_core::model::{Cursor, Epoch, Limits, Scope, Seq};
+use sync_core::model::{Chunk, Cursor, Epoch, Limits, ReplicaId, Scope, Seq};
+use sync_core::protocol::{Ack, Hello, Message, Role, Sender, Welcome};
 
 const OPTIONS: SessionOptions = SessionOptions {
     heartbeat: Duration::from_secs(10),
@@ -79,6 +80,35 @@ fn who_sleeps_looks_again_at_every_heartbeat() {
     s.handle_input(Instant(10_000), SessionInput::Tick);
     assert_eq!(s.poll_output(), Some(SessionOutput::Ping(1)));
     assert_eq!(s.poll_output(), Some(SessionOutput::Read { stream: 1, pull: Arc::new(pull(3)) }));
+}
+
+#[test]
+fn messages_are_requests_as_the_table_of_the_protocol_says() {
+    let pull = pull(0);
+    let chunk = Chunk::empty(Scope::default(), Epoch([1; 16]), Seq(0));
+    let ack = Ack::new(Scope::default(), Epoch([1; 16]), Seq(0));
+    let all = [
+        Message::Hello(Hello::new(ReplicaId([1; 16]))),
+        Message::Welcome(Welcome::new(0)),
+        Message::Pull(pull.clone()),
+        Message::Live(pull),
+        Message::Credit(1),
+        Message::EndLive,
+        Message::Ack(ack),
+        Message::Auth(String::new()),
+        Message::Chunk(chunk),
+        Message::Done,
+        Message::ScopeGone(String::new()),
+        Message::Ping(1),
+        Message::Pong(1),
+    ];
+    for message in all {
+        let (table, request) = (message.message_type(), Request::from(&message));
+        let is_servers = table.sender() == Sender::Server;
+        assert_eq!(request == Request::Misplaced, is_servers, "{table:?}");
+        let is_served = matches!(request, Request::Once | Request::Hello);
+        assert_eq!(is_served, !is_servers && table.role() == Role::Request, "{table:?}");
+    }
 }
 
 #[test]
