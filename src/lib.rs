@@ -75,6 +75,7 @@ mod status;
 mod status_watch;
 mod storage_url;
 mod sync_state;
+mod syncing;
 mod transaction;
 mod unix_millis;
 mod unsettled;
