@@ -5,11 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use sync_core::driver::{Driver, DriverStatus, EngineSlot, Observer, Parts};
 use sync_core::engine::{Direction, Goal, Phase};
-use sync_core::environment::Environment;
 use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::model::{Epoch, Reset, ResetReason};
 use sync_core::replica::Context;
-use sync_core::storage::Storage;
 use tokio::sync::watch;
 
 use crate::replica::{Replica, Running};

@@ -8,8 +8,9 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a job that may panic, without output on standard error.
-pub fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+/// Suppresses the messages of panics on this thread, which are expected, or prints them again.
+/// Panics of other threads are printed as before.
+pub(crate) fn be_quiet(quiet: bool) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -19,9 +20,17 @@ pub fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    QUIET.set(true);
+    QUIET.set(quiet);
+}
+
+/// Runs a job that may panic, without output on standard error.
+///
+/// # Errors
+/// The message of the panic.
+pub fn quietly<T>(job: impl FnOnce() -> T) -> Result<T, String> {
+    be_quiet(true);
     let result = catch_unwind(AssertUnwindSafe(job));
-    QUIET.set(false);
+    be_quiet(false);
     result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()

@@ -121,6 +121,35 @@ pub use faults::BrokenHarness;
 pub use place::Place;
 pub use run::{Case, Outcome, Skipped, attempt, demand_failure, run};
 
+/// Expands to one test for each case of a suite for storages.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    (($suite:ident, $harness:expr) $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let case = $crate::conformance::$suite::$name($harness);
+            let _ = $crate::conformance::run(stringify!($name), case);
+        }
+    )*};
+}
+
+/// Expands to one test for each fault of a suite for storages.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_fault_tests {
+    (
+        ($suite:ident, $faults:ident, $harness:expr)
+        $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*
+    ) => {$(
+        #[test]
+        fn $name() {
+            let fault = $crate::conformance::$suite::$faults::$fault;
+            let _ = $crate::conformance::$suite::demand(fault, || $harness);
+        }
+    )*};
+}
+
 /// Makes a list of cases from the names of their functions.
 #[doc(hidden)]
 #[macro_export]

@@ -1,15 +1,13 @@
 //! Running cases.
 
-use std::any::Any;
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use crate::quietly::{be_quiet, quietly};
 
 /// The longest duration of a case, in real time. A backend that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -61,10 +59,7 @@ pub fn run(name: &str, case: impl Future<Output = Outcome>) -> Outcome {
 /// # Errors
 /// The message of the failure.
 pub fn attempt(name: &str, case: impl Future<Output = Outcome>) -> Result<Outcome, String> {
-    be_quiet(true);
-    let result = catch_unwind(AssertUnwindSafe(|| drive(name, case, || be_quiet(true))));
-    be_quiet(false);
-    result.map_err(|panic| said(&*panic))
+    quietly(|| drive(name, case, || be_quiet(true)))
 }
 
 /// Asserts that a case detects a fault: the case passes on the correct backend, and fails on the
@@ -114,30 +109,6 @@ fn drive(
     });
     runtime.shutdown_background();
     outcome
-}
-
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Suppresses the messages of panics on this thread, which are expected. Others are printed as
-/// before.
-fn be_quiet(quiet: bool) {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    QUIET.set(quiet);
-}
-
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -91,6 +91,20 @@ pub(super) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind, what: &str) 
     }
 }
 
+/// Asserts that a storage is closed.
+#[track_caller]
+pub(super) fn closed<T: Debug>(result: Result<T>, what: &str) {
+    refused(result, ErrorKind::Closed, what);
+}
+
+/// Asserts that a storage can be closed twice, also at the same time.
+pub(super) async fn closes_twice<F: Future<Output = Result<()>>>(close: impl Fn() -> F) {
+    let (one, two) = tokio::join!(close(), close());
+    must(one, "the storage is closed");
+    must(two, "closing at the same time");
+    must(soon("closing again", close()).await, "closing again");
+}
+
 /// Polls a future that often and drops it; returns its output, if it was ready by then.
 pub(super) async fn drop_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);

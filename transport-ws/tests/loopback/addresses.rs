@@ -1,9 +1,8 @@
 //! Addresses, TLS and roots of trust.
 
 use axum::Router;
-use futures_util::{FutureExt, StreamExt};
 use sync_core::error::{ErrorKind, Retry};
-use sync_core::transport::{Connection, Transport};
+use sync_core::transport::Transport;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use transport_kit::listen_tls;

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use sync_core::model::{Epoch, Reset, ResetReason, Scope, Seq};
 use sync_core::protocol::{Ack, Goodbye, Message};
-use sync_core::transport::{Connection, Delivery, Transport};
+use sync_core::transport::{Delivery, Transport};
 use transport_kit::framed::{MAX_PAYLOAD, Wire};
 use transport_ws::{PATH, WsTransport, Zstd};
 

@@ -6,10 +6,10 @@ use axum::Router;
 use axum::extract::ws::{Message as WsMessage, WebSocketUpgrade};
 use axum::routing::any;
 use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use sync_core::error::{ErrorKind, Retry};
 use sync_core::protocol::{Goodbye, Message};
-use sync_core::transport::{Connection, Transport};
+use sync_core::transport::Transport;
 use transport_ws::{PATH, SUBPROTOCOL, WsConfig, WsServerConfig, WsTransport};
 
 use super::support::*;

@@ -5,9 +5,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::any;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use sync_core::error::{ErrorKind, Retry};
-use sync_core::transport::{Connection, Transport};
 use tokio::net::TcpListener;
 use transport_ws::{PATH, WsConfig, WsServerConfig};
 

@@ -1,15 +1,14 @@
 //! Closing.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use sync_core::error::{ErrorKind, Result};
+use sync_core::error::ErrorKind;
 use sync_core::model::{Cursor, Epoch, ReplicaId, Scope, Seq};
 use sync_server::Visible;
 use sync_server::ops::Acknowledgement;
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, must, refused, soon};
+use super::super::tools::{ALL, closed, closes_twice, must, soon};
 use super::ServerStorageHarness;
 use super::fixture::{FRESH, Fixture, NEW, Told, WRITER, batch, context, insert};
 
@@ -17,15 +16,8 @@ use super::fixture::{FRESH, Fixture, NEW, Told, WRITER, batch, context, insert};
 pub async fn closing_twice_is_fine<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.push(&[("a", Some("1"))]).await;
-    let (one, two) = tokio::join!(fixture.storage.close(), fixture.storage.close());
-    must(one, "the storage is closed");
-    must(two, "closing at the same time");
-    must(soon("closing again", fixture.storage.close()).await, "closing again");
+    closes_twice(|| fixture.storage.close()).await;
     Ok(())
-}
-
-fn closed<T: Debug>(result: Result<T>, what: &str) {
-    refused(result, ErrorKind::Closed, what);
 }
 
 /// After closing every method fails with `Closed`, and nothing hangs.
@@ -54,6 +46,7 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
         closed(storage.replica(s(), WRITER).await, "replica");
         closed(storage.begin_epoch(s(), FRESH, Seq(0), Epoch([1; 16])).await, "begin_epoch");
         closed(storage.purge(s(), Seq(1)).await, "purge");
+        closed(storage.purge_erased().await, "purge_erased");
     })
     .await;
     Ok(())

@@ -174,20 +174,8 @@ macro_rules! server_storage_conformance_cases {
 #[macro_export]
 macro_rules! server_storage_conformance {
     ($harness:expr) => {
-        $crate::server_storage_conformance_cases! { __server_storage_tests($harness) }
+        $crate::server_storage_conformance_cases! { __conformance_tests(server, $harness) }
     };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __server_storage_tests {
-    (($harness:expr) $($name:ident)*) => {$(
-        #[test]
-        fn $name() {
-            let case = $crate::conformance::server::$name($harness);
-            let _ = $crate::conformance::run(stringify!($name), case);
-        }
-    )*};
 }
 
 /// Expands to one named test for each [fault](crate::conformance::server::ServerStorageFault): the
@@ -195,18 +183,6 @@ macro_rules! __server_storage_tests {
 #[macro_export]
 macro_rules! server_storage_fault_injection {
     ($harness:expr) => {
-        $crate::server_storage_conformance_faults! { __server_storage_teeth_tests($harness) }
+        $crate::server_storage_conformance_faults! { __conformance_fault_tests(server, ServerStorageFault, $harness) }
     };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __server_storage_teeth_tests {
-    (($harness:expr) $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*) => {$(
-        #[test]
-        fn $name() {
-            let fault = $crate::conformance::server::ServerStorageFault::$fault;
-            let _ = $crate::conformance::server::demand(fault, || $harness);
-        }
-    )*};
 }

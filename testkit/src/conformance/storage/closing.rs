@@ -1,9 +1,8 @@
 //! Closing.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
-use sync_core::error::{ErrorKind, Result};
+use sync_core::error::ErrorKind;
 use sync_core::model::{
     Limits, LocalSeq, PushId, ReplicaId, Reset, ResetReason, Scope, Verdicts, WriteLimits,
 };
@@ -11,7 +10,9 @@ use sync_core::replica::{Decision, Forget, Scan, Unsettled};
 use sync_core::storage::Storage;
 
 use super::super::run::Outcome;
-use super::super::tools::{ALL, documents, key, must, now, refused, server_time, soon};
+use super::super::tools::{
+    ALL, closed, closes_twice, documents, key, must, now, server_time, soon,
+};
 use super::StorageHarness;
 use super::fixture::{Fixture, put, transaction};
 use super::log::Log;
@@ -20,15 +21,8 @@ use super::log::Log;
 pub async fn closing_twice_is_fine<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.put("a", "1").await;
-    let (one, two) = tokio::join!(fixture.storage.close(), fixture.storage.close());
-    must(one, "the storage is closed");
-    must(two, "closing at the same time");
-    must(soon("closing again", fixture.storage.close()).await, "closing again");
+    closes_twice(|| fixture.storage.close()).await;
     Ok(())
-}
-
-fn closed<T: Debug>(result: Result<T>, what: &str) {
-    refused(result, ErrorKind::Closed, what);
 }
 
 /// After closing every method fails with `Closed`, and nothing hangs.
@@ -44,7 +38,13 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
     let s = Scope::default;
     soon("a closed storage answers", async {
         closed(storage.state().await, "state");
+        closed(storage.check().await, "check");
         closed(storage.get(vec![key("a")]).await, "get");
+        closed(storage.unsettled_of(key("a")).await, "unsettled_of");
+        closed(storage.declare_local_only(Default::default()).await, "declare_local_only");
+        closed(storage.set_collections(fixture.cx(), s(), None).await, "set_collections");
+        closed(storage.note_attempt(fixture.cx(), s(), None).await, "note_attempt");
+        closed(storage.purge_erased().await, "purge_erased");
         let scan = Scan { scope: s(), collection: None, after: None, limits: ALL };
         closed(storage.scan(scan).await, "scan");
         closed(storage.feed(LocalSeq(0), ALL).await, "feed");

@@ -221,20 +221,8 @@ macro_rules! storage_conformance_cases {
 #[macro_export]
 macro_rules! storage_conformance {
     ($harness:expr) => {
-        $crate::storage_conformance_cases! { __storage_tests($harness) }
+        $crate::storage_conformance_cases! { __conformance_tests(storage, $harness) }
     };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __storage_tests {
-    (($harness:expr) $($name:ident)*) => {$(
-        #[test]
-        fn $name() {
-            let case = $crate::conformance::storage::$name($harness);
-            let _ = $crate::conformance::run(stringify!($name), case);
-        }
-    )*};
 }
 
 /// Expands to one named test for each [fault](crate::conformance::storage::StorageFault): the case
@@ -242,18 +230,6 @@ macro_rules! __storage_tests {
 #[macro_export]
 macro_rules! storage_fault_injection {
     ($harness:expr) => {
-        $crate::storage_conformance_faults! { __storage_teeth_tests($harness) }
+        $crate::storage_conformance_faults! { __conformance_fault_tests(storage, StorageFault, $harness) }
     };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __storage_teeth_tests {
-    (($harness:expr) $($(#[doc = $doc:literal])* $name:ident $fault:ident => $case:ident)*) => {$(
-        #[test]
-        fn $name() {
-            let fault = $crate::conformance::storage::StorageFault::$fault;
-            let _ = $crate::conformance::storage::demand(fault, || $harness);
-        }
-    )*};
 }
