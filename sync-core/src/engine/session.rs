@@ -287,8 +287,7 @@ impl Engine {
     }
 
     /// Returns whether a request is overdue. The caller that executes the commands first passes
-    /// what
-    /// [moved](super::Input::Transferred), and then that time passed.
+    /// what [moved](super::Input::Transferred), and then that time passed.
     #[must_use]
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now))

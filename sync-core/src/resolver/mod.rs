@@ -66,8 +66,7 @@ impl<'a> Conflict<'a> {
     }
 
     /// Returns whether the local edit was written later than the server's state, by hybrid logical
-    /// clock,
-    /// then by replica id. It is later than a state of which there is no trace.
+    /// clock, then by replica id. It is later than a state of which there is no trace.
     #[must_use]
     pub fn local_is_later(&self) -> bool {
         self.remote.is_none_or(|remote| self.local.author > remote.author)
@@ -93,9 +92,8 @@ pub enum Resolution {
 ///
 /// It must be deterministic: the same conflict, the same answer, on every replica. It reads no
 /// clock and draws no randomness. It is called inside a storage transaction, on the storage's
-/// thread,
-/// so it must be quick and must not call back into the replica. If it returns an error or panics,
-/// the conflict is [deferred](Resolution::Defer).
+/// thread, so it must be quick and must not call back into the replica. If it returns an error or
+/// panics, the conflict is [deferred](Resolution::Defer).
 ///
 /// ```
 /// use sync_core::resolver::{Conflict, ConflictResolver, Resolution};

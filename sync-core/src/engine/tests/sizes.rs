@@ -141,7 +141,7 @@ fn a_batch_that_is_refused_by_its_size_gets_smaller_and_blocks_nothing() {
 }
 
 #[test]
-fn recalled_verdicts_on_batches_that_were_not_recalled_are_requested_less_and_less() {
+fn a_recalled_answer_to_a_batch_that_was_not_recalled_is_a_failed_attempt() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.asks_for_batch();
