@@ -38,7 +38,7 @@ use crate::replica::{
 ///
 /// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when
 /// what is stored is damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing
-/// was changed; the error's [advice](crate::error::Error::retry) says whether a later try may work.
+/// was changed; the error's [advice](crate::error::Error::retry) shows whether a retry may succeed.
 /// The one exception is a disk that fails during a sync: what was written is then unknown, and the
 /// storage may contain the change that it reported as failed, whole, when it is opened again.
 #[async_trait]
