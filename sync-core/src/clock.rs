@@ -1,15 +1,15 @@
-//! Hybrid logical clock: stamps that follow real time, never repeat, and are after what they follow
-//! on.
+//! A hybrid logical clock: stamps that follow real time, never repeat, and are after the stamps
+//! that they are based on.
 //!
 //! The algorithm is that of Kulkarni, Demirbas, Madappa, Avva and Leone, "Logical Physical Clocks"
 //! (2014), with wall time and logical counter packed into one [`Stamp`]. Time is passed in; the
 //! marks are persisted by the owner of the clock, in the transaction that uses the stamps.
 //!
-//! One thing is added. A stamp that lies further ahead of time than the [drift bound](DRIFT_BOUND)
-//! comes from a clock that was wrong once, here, on another device or on the server. It is followed
-//! only by what is made on it: the next state of that document takes the same millisecond and a
-//! greater counter. All other stamps go on with the right time, so that one wrong clock neither
-//! sets all others ahead nor locks them out.
+//! One rule is added. A stamp further ahead of time than the [drift bound](DRIFT_BOUND) comes from
+//! a clock that was wrong, here, on another device or on the server. Only the next state of that
+//! document follows it: it takes the same millisecond and a greater counter. All other stamps
+//! continue with the right time, so that one wrong clock neither moves other clocks ahead nor locks
+//! them out.
 
 use std::time::Duration;
 
@@ -20,58 +20,58 @@ use crate::model::Stamp;
 pub struct Now(pub u64);
 
 impl Now {
-    /// The point in time that lies this much later.
+    /// Returns the time that is this much later.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long it is from `earlier` to here; zero if it is not earlier.
+    /// Returns how long it is from `earlier` to this time; zero if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// This time corrected by how far this machine's clock is off, in milliseconds.
+    /// Returns this time corrected by the offset of this machine's clock, in milliseconds.
     #[must_use]
     pub fn corrected(self, offset_millis: i64) -> Self {
         Self(self.0.saturating_add_signed(offset_millis))
     }
 }
 
-/// A point in time of a pure machine: milliseconds since the machine started. It never goes back,
-/// and setting a device's clock does not move it, so deadlines are kept in it.
+/// A point in time of a pure state machine: milliseconds since it started. It never moves back, and
+/// setting a device's clock does not change it, so deadlines are kept in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// The point in time that lies this much later.
+    /// Returns the time that is this much later.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(Now(self.0).plus(by).0)
     }
 
-    /// How long it is from `earlier` to here; zero if it is not earlier.
+    /// Returns how long it is from `earlier` to this time; zero if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Now(self.0).since(Now(earlier.0))
     }
 }
 
-/// What a server said its time was, and when it was asked, by this machine's clock. The answer was
-/// given at some moment since.
+/// The time in a server's answer, and when the request was sent, by this machine's clock. The
+/// server answered at some moment after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTime {
-    /// When the question went out, by this machine's clock.
+    /// When the request was sent, by this machine's clock.
     pub asked: Now,
     /// The server's time in its answer.
     pub told: Now,
 }
 
 impl ServerTime {
-    /// The offset of this machine's clock, in milliseconds, that fits an answer which was received
-    /// at `heard` and is closest to the offset that was assumed so far: however long the exchange
-    /// took, a clock that may be right stays as it is.
+    /// Returns the offset of this machine's clock, in milliseconds, that fits an answer received at
+    /// `heard` and is closest to the offset assumed so far. However long the exchange took, a clock
+    /// that may be right stays as it is.
     ///
     /// ```
     /// use sync_core::clock::{Now, ServerTime};
@@ -88,7 +88,7 @@ impl ServerTime {
             let offset = i128::from(self.told.0) - i128::from(by.0);
             i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
         };
-        // A clock that was set back in between says nothing of how long it took.
+        // A clock that was set back in between does not show how long the exchange took.
         let (least, most) = (since(heard), since(self.asked.min(heard)));
         assumed.clamp(least, most)
     }
@@ -97,18 +97,18 @@ impl ServerTime {
 /// How far ahead of the server's time a stamp may be: five minutes.
 pub const DRIFT_BOUND: Duration = Duration::from_secs(5 * 60);
 
-/// The least counter of stamps that follow a parent beyond the drift bound. Those that follow time
+/// The least counter of stamps that follow a parent beyond the drift bound. Stamps that follow time
 /// have smaller ones.
 pub(crate) const FIRST_OF_FOLLOWERS: u16 = 0x8000;
 
-/// A hybrid logical clock, which is nothing but its two marks.
+/// A hybrid logical clock. Its state is two marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Clock {
-    /// The newest stamp taken or seen that time has come to, or nearly.
+    /// The newest stamp that was taken or received and is not beyond the drift bound.
     pub high_water: Stamp,
     /// The newest millisecond beyond the drift bound in which a stamp was taken, with the greatest
-    /// counter of all stamps that were taken there. It counts again once time has come there, so
-    /// that no stamp is taken twice.
+    /// counter of all stamps taken there. It counts again once time has reached that millisecond,
+    /// so that no stamp is taken twice.
     pub ahead: Stamp,
 }
 
@@ -166,8 +166,8 @@ impl Clock {
         }
     }
 
-    /// Takes note of a stamp that this very clock took, though its marks may not say so: they are
-    /// of an older copy.
+    /// Stores a stamp that this clock took, although its marks may lack it: they may be from an
+    /// older copy.
     pub fn merge_own(&mut self, now: Now, taken: Stamp) {
         if Self::is_beyond(taken, now, DRIFT_BOUND) {
             self.note_ahead(taken);
@@ -176,14 +176,14 @@ impl Clock {
         }
     }
 
-    /// Whether a stamp is further ahead of `now` than the drift bound allows.
+    /// Returns whether a stamp is further ahead of `now` than the drift bound allows.
     #[must_use]
     pub fn is_beyond(stamp: Stamp, now: Now, bound: Duration) -> bool {
         stamp.millis() > now.plus(bound).0
     }
 
-    /// Whether a stamp lies beyond what may follow on a parent: the bound ahead of `now`, or the
-    /// parent's own millisecond (the one after it, where its counter is full), whichever is later.
+    /// Returns whether a stamp is beyond what may follow a parent: the bound ahead of `now`, or the
+    /// parent's millisecond (the next one, if its counter is full), whichever is later.
     #[must_use]
     pub fn is_beyond_parent(stamp: Stamp, now: Now, bound: Duration, parent: Stamp) -> bool {
         Self::is_beyond(stamp, now, bound) && stamp.millis() > parent.next().millis()
@@ -196,7 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn stamps_follow_time_and_never_stand_still() {
+    fn stamps_follow_time_and_never_repeat() {
         let mut clock = Clock::default();
         assert_eq!(clock.tick(Now(5), Stamp::ZERO), Stamp::new(5, 0));
         assert_eq!(clock.tick(Now(5), Stamp::ZERO), Stamp::new(5, 1));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_far_ahead_is_followed_by_its_own_next_state_only() {
+    fn a_stamp_far_ahead_is_followed_only_by_the_next_state_of_its_document() {
         let (mut clock, now) = (Clock::default(), Now(1_000));
         let far = Stamp::new(10_000_000, 3);
         clock.merge(now, far);
@@ -241,7 +241,7 @@ mod tests {
         let wrong = clock.tick(Now(10_000_000), Stamp::ZERO);
         assert_eq!(clock.tick(Now(1_000), Stamp::ZERO), Stamp::new(1_000, 0));
         assert_eq!(clock.tick(Now(1_000), Stamp::ZERO), Stamp::new(1_000, 1));
-        // Once time has come there, what was taken then is not taken again.
+        // Once time has reached it, what was taken then is not taken again.
         assert!(clock.tick(Now(10_000_000), Stamp::ZERO) > wrong);
     }
 

@@ -1,5 +1,5 @@
-//! The one place that asks the operating system for the time and for randomness; everything else is
-//! given both.
+//! The only module that gets time and randomness from the operating system; all others receive
+//! both.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::clock::Now;
 use crate::model::{DocumentId, Epoch, LogKey, NewLog, ReplicaId, ServerStart};
 
-/// Time and chance, as the outside of the pure parts is given them. Tests bring their own.
+/// Provides time and randomness to the pure parts. Tests implement it differently.
 pub trait Environment: Send + Sync + fmt::Debug + 'static {
-    /// This machine's time.
+    /// Returns this machine's time.
     fn now(&self) -> Now;
 
     /// Fills the buffer with random bytes that cannot be predicted.
@@ -23,37 +23,37 @@ impl dyn Environment {
         bytes
     }
 
-    /// A fresh replica id.
+    /// Generates a replica id.
     #[must_use]
     pub fn replica_id(&self) -> ReplicaId {
         ReplicaId(self.bytes())
     }
 
-    /// A fresh epoch.
+    /// Generates an epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         Epoch(self.bytes())
     }
 
-    /// What a log begins with.
+    /// Generates the random values of a new log.
     #[must_use]
     pub fn new_log(&self) -> NewLog {
         NewLog { epoch: self.epoch(), key: LogKey(self.bytes()) }
     }
 
-    /// The id of a server start.
+    /// Generates the id of a server start.
     #[must_use]
     pub fn start(&self) -> ServerStart {
         ServerStart(self.seed())
     }
 
-    /// A seed for deterministic chance.
+    /// Generates a seed for deterministic randomness.
     #[must_use]
     pub fn seed(&self) -> u64 {
         u64::from_le_bytes(self.bytes())
     }
 
-    /// A fresh time-ordered document id.
+    /// Generates a time-ordered document id.
     #[must_use]
     pub fn document_id(&self) -> DocumentId {
         DocumentId::time_ordered(self.now().0, &self.bytes())
@@ -72,7 +72,7 @@ impl Environment for System {
     }
 
     /// # Panics
-    /// If the operating system has no randomness to give: ids that repeat would lose data.
+    /// If the operating system provides no randomness: ids that repeat would lose data.
     #[allow(clippy::disallowed_methods, reason = "this is the place that asks")]
     #[allow(clippy::panic, reason = "there is nothing sensible to go on with")]
     fn random(&self, buffer: &mut [u8]) {

@@ -1,4 +1,4 @@
-//! The one error of the framework: what was tried, on what, why it failed, and whether to retry.
+//! The error type: the operation, its context, why it failed, and whether to retry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize};
 
-/// The result of everything in Twotide that can fail.
+/// The result of every operation in Twotide that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, as a caller may want to branch on it.
+/// What went wrong, for callers that handle it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller gave something that can never work: a bad name, a body that is not JSON, a
+    /// The caller passed something that can never work: a bad name, a body that is not JSON, a
     /// document over the limit.
     InvalidInput,
     /// The requested document, scope or conflict does not exist.
@@ -24,7 +24,7 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The token is missing or wrong.
     Unauthenticated,
-    /// The token is good, and what was asked is not allowed to it.
+    /// The token is valid, but does not permit the request.
     PermissionDenied,
     /// Another process holds the engine lease of this replica.
     Busy,
@@ -33,26 +33,26 @@ pub enum ErrorKind {
     Superseded,
     /// The storage failed: I/O, a full disk, a read-only file.
     Storage,
-    /// The file is not ours, is from a newer version, or is damaged.
+    /// The file is not one of Twotide, is from a newer version, or is damaged.
     Incompatible,
-    /// The link failed or was never there.
+    /// The link failed or could not be made.
     Network,
-    /// The other side spoke something that is not the protocol.
+    /// The other side broke the protocol.
     Protocol,
-    /// Too much, too often: come back later.
+    /// Too much, or too often: retry later.
     Overloaded,
-    /// It took longer than its bound.
+    /// The operation took longer than its bound.
     Timeout,
-    /// Something on the way does not take a message of this size.
+    /// Something on the way does not accept a message of this size.
     TooLarge,
     /// The replica, server or connection was closed.
     Closed,
-    /// A fault of ours.
+    /// An internal fault.
     Internal,
 }
 
 impl ErrorKind {
-    /// All kinds, each at the place that is its number on the wire. New ones come at the end.
+    /// All kinds, each at the index that is its number on the wire. New ones are added at the end.
     pub const ALL: [Self; 16] = [
         Self::Internal,
         Self::InvalidInput,
@@ -72,7 +72,7 @@ impl ErrorKind {
         Self::TooLarge,
     ];
 
-    /// The kind as it is written on the wire and in JSON.
+    /// Returns the kind as it is written on the wire and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -106,14 +106,14 @@ impl ErrorKind {
     }
 }
 
-/// Whether trying the same again can help.
+/// Whether a retry of the same request can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
     /// Never: the same request fails until the cause is removed.
     Never,
-    /// Later, if the other side said so after this long at the earliest.
+    /// Later: after this long at the earliest, if the other side set it.
     Later(Option<Duration>),
-    /// After connecting anew.
+    /// After connecting again.
     Reconnect,
 }
 
@@ -129,7 +129,7 @@ struct Inner {
 /// An error: a [kind](ErrorKind), [retry advice](Retry), the operation, its context, a message and
 /// the cause.
 ///
-/// Its `Display` says what failed, and not why: the cause is its
+/// Its `Display` shows what failed, and not why: the cause is its
 /// [`source`](std::error::Error::source), and [`report`](Self::report) shows both in one line.
 ///
 /// Cheap to clone, so that one failure can be returned to every caller that waits for it.
@@ -154,7 +154,7 @@ impl PartialEq for Error {
 impl Eq for Error {}
 
 impl Error {
-    /// An error of that kind with the kind's usual retry advice.
+    /// Makes an error of that kind with the kind's usual retry advice.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
@@ -185,13 +185,13 @@ impl Error {
         self
     }
 
-    /// Says what was being done, if that was not said yet.
+    /// Sets the operation, if none is set yet.
     #[must_use]
     pub fn during(self, operation: &'static str) -> Self {
         self.change(|e| e.operation = e.operation.or(Some(operation)))
     }
 
-    /// Adds on what it was done.
+    /// Adds a name and a value to the context.
     #[must_use]
     pub fn with(self, name: &'static str, value: impl fmt::Display) -> Self {
         let value = value.to_string();
@@ -210,19 +210,19 @@ impl Error {
         self.change(|e| e.retry = retry)
     }
 
-    /// What went wrong.
+    /// Returns what went wrong.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The advice whether, and when, trying again can help.
+    /// Returns the advice whether, and when, a retry can help.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.0.retry
     }
 
-    /// Whether the same again can succeed, without anything else being changed first.
+    /// Returns whether a retry can succeed without any other change.
     ///
     /// ```
     /// use sync_core::error::{Error, ErrorKind};
@@ -234,7 +234,7 @@ impl Error {
         self.retry() != Retry::Never
     }
 
-    /// What was being done.
+    /// Returns the operation that failed.
     #[must_use]
     pub fn operation(&self) -> Option<&'static str> {
         self.0.operation
@@ -254,13 +254,13 @@ impl Error {
         ErrorReport(self)
     }
 
-    /// The message alone, without operation, context and cause.
+    /// Returns the message alone, without operation, context and cause.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// On what it was done: pairs of name and value.
+    /// Returns the context: pairs of name and value.
     pub fn context(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.context.iter().map(|(name, value)| (*name, value.as_str()))
     }
@@ -313,8 +313,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// As `{"kind":"network","message":"…","retryable":true}`, for front ends; the message is the
-/// [report](Error::report).
+/// Serializes as `{"kind":"network","message":"…","retryable":true}`, for front ends. The message
+/// is the [report](Error::report).
 impl Serialize for Error {
     fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         let mut error = to.serialize_struct("Error", 3)?;

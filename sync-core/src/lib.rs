@@ -10,7 +10,7 @@
 //!
 //! Three types to know:
 //!
-//! - [`Storage`](storage::Storage) is what a replica asks of its storage: every method is one
+//! - [`Storage`](storage::Storage) is the contract of a replica's storage: every method is one
 //!   transaction.
 //! - [`Transport`](transport::Transport) makes connections to a server.
 //! - [`ConflictResolver`](resolver::ConflictResolver) decides between concurrent edits.
@@ -30,9 +30,9 @@
 //! # let _ = resolver;
 //! ```
 //!
-//! Read in this order: [`model`] for the words, [`replica`] for what a replica does with them, and
-//! then the contracts that backends implement. The server is the crate `sync-server`; what helps to
-//! write a storage is in `storage-kit`, and for a transport in `transport-kit`.
+//! Read in this order: [`model`] for the terms, [`replica`] for the operations of a replica, and
+//! then the contracts that backends implement. The server is the crate `sync-server`. The crate
+//! `storage-kit` helps to write a storage, and `transport-kit` a transport.
 //!
 //! Without the feature `runtime` the crate is pure: no clock, no randomness, no tokio, no storage,
 //! no socket.

@@ -1,4 +1,4 @@
-//! What a backend has that implements nothing but what it must.
+//! The defaults of a backend that implements only the required methods.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use sync_core::model::{DocumentState, ReplicaId, Revision, Stamp};
 use sync_core::replica::record::{BatchRow, QuarantineRow, Record, ReplicaMeta, ScopeRow};
 use sync_core::replica::rows::{After, OutboxPlace, ReplicaReads, ReplicaRows};
 
-/// Rows that leave every method with a default to that default.
+/// Rows that use the default of every method that has one.
 struct Plain(ReplicaKv<KvWriter<MemoryKv>>);
 
 impl ReplicaReads for Plain {

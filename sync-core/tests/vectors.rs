@@ -2,7 +2,7 @@
 //! any other.
 //!
 //! The values are built here. `UPDATE_VECTORS=1 cargo test -p sync-core --test vectors` writes the
-//! files anew; a change of theirs is a change of the protocol.
+//! files again; a change of the files is a change of the protocol.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -62,12 +62,12 @@ fn tombstone(revision: Revision) -> DocumentState {
     DocumentState { body: None, ..written(revision, "null") }
 }
 
-/// An old edit that a resolver let win: the revision is fresh, the author is not.
+/// An old edit that a resolver let win: the revision is new, the author is not.
 fn won_again(revision: Revision, author: Revision, body: &'static str) -> DocumentState {
     DocumentState { author, ..written(revision, body) }
 }
 
-/// Written by somebody who knows that the document was erased by that revision.
+/// Written with knowledge that the document was erased by that revision.
 fn since(state: DocumentState, erased: Revision) -> DocumentState {
     DocumentState { erased: Some(erased), ..state }
 }
@@ -83,7 +83,7 @@ fn mark(at: u64) -> LogMark {
     LogMark::sign(EPOCH, runs, &LogKey([0x4b; 16]))
 }
 
-/// In the middle of a full pull, with a collection that was added later.
+/// A cursor in the middle of a full pull, with a collection that was added later.
 fn cursor() -> Cursor {
     Cursor {
         epoch: Some(EPOCH),
@@ -99,7 +99,7 @@ fn cursor() -> Cursor {
     }
 }
 
-/// What a replica pushed, as that replica is told of it.
+/// A state that a replica pushed, in the chunk for that replica.
 fn own_chunk() -> Chunk {
     let entry = LogEntry {
         seq: Seq(301),
@@ -650,7 +650,7 @@ fn digest() -> Digest {
     digest
 }
 
-/// All vectors: file name, what stands above the bytes, and the bytes.
+/// All vectors: file name, the text above the bytes, and the bytes.
 fn vectors() -> BTreeMap<String, (String, Bytes)> {
     let about = |what: &str, value: &dyn Debug| {
         let mut text = String::new();
@@ -699,7 +699,7 @@ fn read(name: &str) -> Bytes {
     (0..hex.len()).step_by(2).map(byte).collect()
 }
 
-/// Before any test reads them.
+/// Updates the files, if requested, before any test reads them.
 fn update_if_asked() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {

@@ -1,5 +1,5 @@
-//! How much memory a server takes up for chunks (those that are kept for the listeners of a scope,
-//! and those that are on their way to a reader), and for pushes that were read.
+//! The memory of a server for chunks (those that are cached for the listeners of a scope, and those
+//! that are being sent to a reader), and for pushes that were received.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +12,18 @@ use super::hooks::Principal;
 use sync_core::error::{Error, ErrorKind, Result, Retry};
 
 /// Chunks and batches up to this size are not counted: there is at most one of them for each open
-/// stream and request, both of which are bounded themselves. So a reader that is up to date is
-/// served even if many others read nothing, and so is a small push.
+/// stream and request, both of which are bounded. So a reader that is up to date is served even if
+/// many others read nothing, and a small push is served too.
 pub(super) const FREE: usize = 64 << 10;
 
-/// How long a reader waits for room. Others hold it until their sockets have taken what they were
-/// sent, and a connection that takes nothing is ended by what listens.
+/// How long a reader waits for room. Others hold it until their sockets have accepted what they
+/// were sent, and the serving task ends a connection that accepts nothing.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// The delay after which a reader without room should retry.
 const COME_BACK: Duration = Duration::from_secs(5);
 
-/// A number of bytes that may be taken up together.
+/// A number of bytes that several holders share.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
@@ -33,7 +33,7 @@ pub(super) struct Budget {
     freed: Notify,
 }
 
-/// The principal whose reader a chunk is for; none for what is kept for all listeners.
+/// The principal whose reader a chunk is for; none for chunks that are cached for all listeners.
 type Holder = Option<String>;
 
 #[derive(Debug, Default)]
@@ -51,8 +51,8 @@ pub(super) struct Grant {
 }
 
 impl Budget {
-    /// A principal may hold half of it, or all if there is only one. What is kept for listeners may
-    /// hold half as well.
+    /// A principal may hold half of it, or all if there is only one. Cached chunks may also take
+    /// half of it.
     pub(super) fn new(limit: usize, has_one_principal: bool) -> Arc<Self> {
         let of_one = if has_one_principal { limit } else { limit / 2 };
         Arc::new(Self { limit, of_one, used: Mutex::default(), freed: Notify::new() })
@@ -62,12 +62,12 @@ impl Budget {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How much of it is held.
+    /// Returns how much of it is held.
     pub(super) fn held(&self) -> usize {
         self.used().all
     }
 
-    /// The most that a chunk should weigh, so that others find room as well.
+    /// Returns the most that a chunk should weigh, so that others find room as well.
     pub(super) fn advice(&self) -> usize {
         (self.limit.saturating_sub(self.used().all) / 4).max(FREE)
     }
@@ -106,7 +106,7 @@ impl Budget {
         let taken = async {
             loop {
                 let mut freed = std::pin::pin!(self.freed.notified());
-                // What is freed from here on wakes it.
+                // Memory that is freed from here on wakes it.
                 freed.as_mut().enable();
                 if let Some(grant) = self.try_take(bytes, Some(principal)) {
                     return grant;
@@ -119,13 +119,13 @@ impl Budget {
     }
 }
 
-/// The refusal of what finds no room.
+/// Makes the error for a request that finds no room.
 pub(super) fn full(message: &'static str) -> Error {
     Error::new(ErrorKind::Overloaded, message).retrying(Retry::Later(Some(COME_BACK)))
 }
 
 impl Grant {
-    /// How large it is.
+    /// Returns its size.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_part_is_waited_for_and_comes_back_when_it_is_dropped() {
+    async fn a_part_is_awaited_and_is_free_again_when_it_is_dropped() {
         let budget = Budget::new(100, true);
         let ann = named("ann");
         let one = budget.try_take(70, Some(&ann)).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_ends_with_advice_to_come_back() {
+    async fn a_wait_ends_with_advice_to_retry() {
         let budget = Budget::new(100, true);
         let ann = named("ann");
         let _stuck = budget.try_take(100, Some(&ann)).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_all_is_given_to_a_reader_that_is_alone() {
+    fn more_than_the_whole_budget_is_granted_to_a_single_reader() {
         let budget = Budget::new(100, false);
         assert!(budget.try_take(1_000, None).is_none(), "it need not be kept");
         let alone = budget.try_take(1_000, Some(&named("ann")));

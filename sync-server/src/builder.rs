@@ -1,4 +1,4 @@
-//! How a server is made.
+//! Builds a server.
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ impl AuthenticatedClient {
         &self.principal
     }
 
-    /// Returns the same principal with another of its replicas: for a request that names the
+    /// Returns the same principal with another of its replicas, for a request that names the
     /// replica in its body, which is read only after the sender is authenticated.
     #[must_use]
     pub fn with_replica(self, replica: ReplicaId) -> Self {
@@ -183,7 +183,8 @@ impl AuthenticatedClient {
         Ok(verdicts)
     }
 
-    /// The memory of a batch until it is appended: its bodies, and the metadata of each change.
+    /// Reserves memory for a batch until it is appended: its bodies, and the metadata of each
+    /// change.
     fn room_for(&self, batch: &PushBatch) -> Result<Option<Grant>> {
         let size = batch.weight().saturating_add(batch.changes.len() * size_of::<Change>());
         if size <= budget::FREE {
@@ -230,7 +231,7 @@ impl AuthenticatedClient {
             Some(owner) => Noted::Of(owner),
             None => Noted::Always,
         };
-        // A principal that sees only a part has another digest by right.
+        // A principal that sees only a part rightly has another digest.
         let digest = ack.digest.filter(|_| visible == Visible::All);
         let Ack { ref scope, epoch, seq, ref mark, .. } = *ack;
         let at = Acknowledgement { epoch, seq, digest, mark: mark.clone(), noted };
@@ -261,7 +262,7 @@ fn may_not_write(access: &Access) -> Option<Rejection> {
     Some(Rejection { code: RejectionCode::Forbidden, reason })
 }
 
-/// The reason for which a whole batch is refused permanently, if there is one.
+/// Returns the reason for which a whole batch is refused permanently, if there is one.
 fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Option<Rejection> {
     if let Some(rejection) = may_not_write(access) {
         return Some(rejection);
@@ -269,7 +270,7 @@ fn refusal(access: &Access, batch: &PushBatch, options: &ServerOptions) -> Optio
     let documents = batch.changes.len();
     let bytes: usize = batch.changes.iter().map(Change::weight).sum();
     let Limits { documents: most, bytes: most_bytes } = options.push_limits;
-    // Base bodies come on top of what the replica counted.
+    // Base bodies are added to what the replica counted.
     if documents > most || (bytes > most_bytes.saturating_mul(2) && documents > 1) {
         let reason = format!(
             "a batch of {documents} documents and {bytes} bytes is over the limit of {most} and {most_bytes}"

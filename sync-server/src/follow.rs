@@ -15,8 +15,8 @@ use sync_core::error::Result;
 use sync_core::model::{Cursor, Epoch, Seq};
 use sync_core::protocol::Pull;
 
-/// Follows a log from a cursor: catching up and following live are one. It counts as a session for
-/// as long as it lives.
+/// Follows a log from a cursor, through catching up and following live. It counts as a session
+/// until it is dropped.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -69,14 +69,14 @@ impl AuthenticatedClient {
 }
 
 impl Follower {
-    /// The cursor after the newest returned chunk.
+    /// Returns the cursor after the newest returned chunk.
     #[must_use]
     pub fn cursor(&self) -> &Cursor {
         &self.pull.cursor
     }
 
-    /// Reads on a task of its own: a stream that is not polled, because its socket takes nothing,
-    /// holds up no other reader.
+    /// Reads on a separate task: a stream that is not polled, because its socket accepts nothing,
+    /// delays no other reader.
     async fn read(&self) -> Result<Served> {
         let (peer, pull) = (self.peer.clone(), self.pull.clone());
         let mut read = async move { peer.read(&pull).await }.boxed();
@@ -94,7 +94,7 @@ impl Follower {
     /// and the principal's access may change. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// As [`AuthenticatedClient::read`].
+    /// The errors of [`AuthenticatedClient::read`].
     pub async fn next(&mut self) -> Result<Option<Served>> {
         let heartbeat = self.peer.server.options().heartbeat;
         loop {
@@ -120,7 +120,7 @@ impl Follower {
             }
             let woken = async {
                 tokio::select! {
-                    // The order of the branches makes no difference, but it is always the same.
+                    // The order of the branches does not matter, but it is always the same.
                     biased;
                     _ = self.head.changed() => {}
                     _ = self.draining.changed() => {}

@@ -31,9 +31,9 @@ pub trait Authenticate: Send + Sync + fmt::Debug + 'static {
     /// `Unauthenticated` for a missing, wrong or expired token.
     async fn authenticate(&self, token: Option<&str>) -> Result<Principal>;
 
-    /// Whether every client is admitted, with any token or none. Such a server should answer the
-    /// names of its own machine only: else any web page that is open in a browser on that machine
-    /// can reach it. Default no.
+    /// Returns whether every client is admitted, with any token or none. Such a server should
+    /// answer only requests to the names of its machine: else any web page that is open in a
+    /// browser on that machine can reach it. Default no.
     fn admits_all(&self) -> bool {
         false
     }
@@ -69,7 +69,7 @@ pub trait Authorise: Send + Sync + fmt::Debug + 'static {
     /// block. The default allows every change.
     ///
     /// # Errors
-    /// The refusal, which sends the edit into the replica's quarantine.
+    /// The refusal, which moves the edit into the replica's quarantine.
     fn change(
         &self,
         principal: &Principal,
@@ -88,7 +88,7 @@ pub trait Validate: Send + Sync + fmt::Debug + 'static {
     /// it must be quick and must not block.
     ///
     /// # Errors
-    /// The refusal, which sends the edit into the replica's quarantine.
+    /// The refusal, which moves the edit into the replica's quarantine.
     fn change(
         &self,
         scope: &Scope,
@@ -161,7 +161,7 @@ impl Validate for Open {
 pub struct StaticTokens(Vec<(String, String)>);
 
 impl StaticTokens {
-    /// From pairs of a principal's name and its token.
+    /// Makes a list of pairs of a principal's name and its token.
     #[must_use]
     pub fn new(tokens: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(tokens.into_iter().collect())
@@ -169,7 +169,7 @@ impl StaticTokens {
 }
 
 impl fmt::Debug for StaticTokens {
-    /// Names only: tokens stay out of logs.
+    /// Prints only names: tokens stay out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
@@ -214,13 +214,13 @@ pub(super) struct PushJudge {
     pub(super) hooks: Hooks,
     pub(super) principal: Principal,
     pub(super) scope: Scope,
-    /// Refuses every change of the batch.
+    /// The rejection of every change of the batch, if it is refused as a whole.
     pub(super) refuse_all: Option<Rejection>,
     /// The largest body in bytes.
     pub(super) body_bytes: usize,
     /// The deepest nesting of a body.
     pub(super) body_depth: usize,
-    /// The collections that the principal may see: it may not write where it may not read.
+    /// The collections that the principal may see: it may not write others.
     pub(super) visible: Visible,
 }
 

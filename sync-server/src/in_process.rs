@@ -10,13 +10,12 @@ use transport_kit::framed::{Dial, FramedOptions, FramedTransport, memory_link};
 /// Frames that may be on their way in each direction.
 const FRAMES: usize = 8;
 
-/// Dials a server in the same process: the same sessions, frames and codec as over a network,
-/// without one.
+/// Dials a server in the same process, with the same sessions, frames and codec as over a network.
 #[derive(Clone, Debug)]
 pub struct InProcess(Server);
 
 impl InProcess {
-    /// Dials that server.
+    /// Makes a dialer of that server.
     #[must_use]
     pub fn new(server: Server) -> Self {
         Self(server)
@@ -38,7 +37,7 @@ impl Dial for InProcess {
 }
 
 impl Server {
-    /// The transport for replicas in the same process.
+    /// Returns the transport for replicas in the same process.
     #[must_use]
     pub fn in_process(&self) -> FramedTransport<InProcess> {
         FramedTransport::new(InProcess::new(self.clone()), FramedOptions::default())

@@ -5,14 +5,14 @@ use std::task::{Context, Poll};
 
 use tokio::task::JoinHandle;
 
-/// Runs a future on a task of its own, which ends when this is dropped.
+/// Runs a future on a separate task, which ends when this is dropped.
 ///
 /// The messages for a client are made by the task that also writes to its socket. While that task
 /// is blocked in a write it polls nothing else, and a future that has just reached the front of a
 /// shared queue would block it for as long: one slow client would delay all others.
 pub(super) struct OwnTask<T>(JoinHandle<T>);
 
-/// See [`OwnTask`].
+/// Spawns an [`OwnTask`].
 pub(super) fn on_its_own<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> OwnTask<T> {
@@ -29,8 +29,8 @@ impl<T> Future for OwnTask<T> {
             Poll::Ready(Err(error)) if error.is_panic() => {
                 std::panic::resume_unwind(error.into_panic())
             }
-            // It is ended by the drop of this alone, or by a runtime that shuts down and polls
-            // nothing any more.
+            // Only the drop of this ends it, or a runtime that shuts down and polls nothing any
+            // more.
             Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
         }
     }

@@ -1,4 +1,5 @@
-//! Reads of the log: from the tail, from what another reader is being sent, or from the storage.
+//! Reads of the log: from the tail, from a chunk that is being sent to another reader, or from the
+//! storage.
 
 use std::sync::Arc;
 
@@ -31,8 +32,8 @@ impl AuthenticatedClient {
     /// while; else as the storage.
     pub async fn read(&self, pull: &Pull) -> Result<Served> {
         let visible = self.visible(&pull.scope).await?;
-        // A chunk in the tail has the head as it was then: a full pull, which at the head removes
-        // documents that it did not get, needs the exact one.
+        // A cached chunk has the head at the time when it was read. A full pull, which at the head
+        // removes documents that it did not get, needs the exact head.
         let is_full = pull.cursor.after == Seq(0) || pull.cursor.floor.is_some();
         let shares = visible == Visible::All && pull.cursor.backfills.is_empty();
         if shares
@@ -52,7 +53,7 @@ impl AuthenticatedClient {
         }
     }
 
-    /// The chunk after a cursor that is kept in memory, if there is one.
+    /// Returns the chunk after a cursor that is cached, if there is one.
     async fn kept(&self, pull: &Pull) -> Result<Option<Arc<SharedChunk>>> {
         let Pull { scope, cursor, .. } = pull;
         let (Some(epoch), Some(hub)) = (cursor.epoch, self.server.0.hubs.find(scope)) else {
@@ -70,8 +71,8 @@ impl AuthenticatedClient {
         })
     }
 
-    /// Readers of one place take turns: what the first one reads is shared by the others, as long
-    /// as any of them is being sent it and the log is as it was.
+    /// Readers of one place take turns: the others share what the first one reads, as long as it is
+    /// being sent to any of them and the log has not changed.
     async fn read_in_turn(&self, hub: &Hub, pull: &Pull) -> Result<Served> {
         let limits = pull.limits.min(self.server.0.options.chunk_limits);
         let place = Place::new(pull.cursor.epoch, pull.cursor.after, limits);
@@ -99,7 +100,7 @@ impl AuthenticatedClient {
     }
 
     /// Reads the storage. A chunk for which there is no room is dropped, and read again when there
-    /// is.
+    /// is room.
     async fn read_log(
         &self,
         pull: &Pull,
@@ -146,8 +147,8 @@ impl AuthenticatedClient {
             || storage.changes(pull.scope.clone(), pull.cursor.clone(), limits, visible.clone());
         match changes().await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // The first write may have come since. Then its row does not describe what was
-                // read.
+                // The first write may have been committed since. Then its row does not describe
+                // what was read.
                 match storage.find_scope(pull.scope.clone()).await? {
                     Some(_) => changes().await,
                     None => Ok(nothing_yet(&self.server.empty_scope(&pull.scope), pull, visible)),
@@ -157,8 +158,8 @@ impl AuthenticatedClient {
         }
     }
 
-    /// A chunk for this client: with the collections that it requests, and without the bodies that
-    /// it pushed itself, if it has them.
+    /// Returns a chunk for this client: with the collections that it requests, and without the
+    /// bodies that it pushed itself, if it has them.
     async fn tailored(&self, shared: Arc<SharedChunk>, pull: &Pull) -> Result<Served> {
         let chosen = chosen(shared.chunk(), &pull.cursor);
         let whole = chosen.as_ref().unwrap_or(shared.chunk());
@@ -167,7 +168,7 @@ impl AuthenticatedClient {
         if chunk.weight() <= budget::FREE {
             return Ok(Served::Chunk(SharedChunk::new(chunk, None, None)));
         }
-        // Its bodies are those of the whole one, which may go before it does.
+        // Its bodies are those of the whole chunk, which may be dropped earlier.
         let needed = SharedChunk::room_for(&chunk);
         drop(shared);
         let grant = self.server.0.budget.take(needed, &self.principal).await?;
@@ -175,13 +176,13 @@ impl AuthenticatedClient {
     }
 }
 
-/// Whether a chunk that was read after so many erasures is what a read of the log brings now.
+/// Returns whether a chunk that was read after so many erasures equals a read of the log now.
 fn is_current(chunk: &Chunk, erasures: u64, row: &ServerScope) -> bool {
     (chunk.epoch, chunk.head, chunk.horizon, erasures)
         == (row.epoch, row.head, row.horizon, row.erasures)
 }
 
-/// The answer to a pull from a scope to which nothing was written yet.
+/// Returns the answer to a pull from a scope to which nothing was written yet.
 fn nothing_yet(row: &ServerScope, pull: &Pull, visible: &Visible) -> ChangesReply {
     match check_by_row(row, &pull.cursor) {
         Some(Err(fork)) => ChangesReply::Reset(fork),
@@ -191,7 +192,7 @@ fn nothing_yet(row: &ServerScope, pull: &Pull, visible: &Visible) -> ChangesRepl
     }
 }
 
-/// The requested part of a shared chunk, if that is not all of it.
+/// Returns the requested part of a shared chunk, if that is not all of it.
 fn chosen(chunk: &Chunk, cursor: &Cursor) -> Option<Chunk> {
     if chunk.entries.iter().all(|e| cursor.includes(&e.collection)) {
         return None;

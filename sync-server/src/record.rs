@@ -1,4 +1,4 @@
-//! What a server keeps: per scope, per document, per replica.
+//! The data that a server stores: per scope, per document, per replica.
 
 use std::hash::Hasher;
 
@@ -25,7 +25,7 @@ pub struct Ancestor {
 pub struct ServerScope {
     /// The epoch of its log.
     pub epoch: Epoch,
-    /// Earlier lives, oldest first.
+    /// Earlier epochs, oldest first.
     pub ancestors: Vec<Ancestor>,
     /// The newest position.
     pub head: Seq,
@@ -38,21 +38,21 @@ pub struct ServerScope {
     pub documents: u64,
     /// Their digest.
     pub digest: Digest,
-    /// The newest stamp seen: states that the server makes itself get later ones.
+    /// The newest stamp received: states that the server makes itself get later ones.
     pub high_water: Stamp,
-    /// The secret with which marks of the log are made; none in a log of before there were keys,
+    /// The secret with which marks of the log are made; none in a log from before keys existed,
     /// until the next append.
     pub key: Option<LogKey>,
-    /// A few of the runs before [`starts`](Self::starts), the further back the fewer, the first one
-    /// always: what marks name.
+    /// A few of the runs before [`starts`](Self::starts), fewer the further back, always with the
+    /// first one: the runs that marks name.
     pub older: Vec<LogRun>,
-    /// The number of appends that erased something: what was read before the last of them must not
-    /// be sent.
+    /// The number of appends that erased something: data that was read before the last of them must
+    /// not be sent.
     pub erasures: u64,
 }
 
 impl ServerScope {
-    /// The log of a scope that begins now.
+    /// Makes the row of a new scope.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
         Self {
@@ -70,14 +70,14 @@ impl ServerScope {
         }
     }
 
-    /// The same, with what the server drew for it.
+    /// Makes the row of a new scope, with the random values of its log.
     #[must_use]
     pub fn beginning_with(log: NewLog) -> Self {
         Self { key: Some(log.key), ..Self::new(log.epoch) }
     }
 
-    /// The position up to which that epoch has the same log as the current one: everything for the
-    /// current epoch, nothing for an epoch that is not stored.
+    /// Returns the position up to which that epoch has the same log as the current one: everything
+    /// for the current epoch, nothing for an epoch that is not stored.
     #[must_use]
     pub fn shared_with(&self, epoch: Epoch) -> Seq {
         if epoch == self.epoch {
@@ -87,13 +87,13 @@ impl ServerScope {
         self.ancestors[at..].iter().map(|a| a.cut).min().unwrap_or_default()
     }
 
-    /// Whether an epoch is the current one, or one of the ancestors that the row keeps.
+    /// Returns whether an epoch is the current one, or one of the ancestors that the row keeps.
     #[must_use]
     pub fn remembers(&self, epoch: Epoch) -> bool {
         epoch == self.epoch || self.ancestors.iter().any(|a| a.epoch == epoch)
     }
 
-    /// The position up to which two epochs have the same log.
+    /// Returns the position up to which two epochs have the same log.
     #[must_use]
     pub fn shared_between(&self, a: Epoch, b: Epoch) -> Seq {
         if a == b {
@@ -107,7 +107,7 @@ impl ServerScope {
         self.ancestors[a.min(b)..a.max(b)].iter().map(|x| x.cut).min().unwrap_or_default()
     }
 
-    /// Orders epochs by age: what is not remembered is oldest.
+    /// Returns the age of an epoch, for ordering: one that is not stored is oldest.
     #[must_use]
     pub fn age_of(&self, epoch: Epoch) -> usize {
         if epoch == self.epoch {
@@ -122,7 +122,7 @@ impl ServerScope {
 pub struct ServerRow {
     /// Its newest position.
     pub seq: Seq,
-    /// The first position of the append that gave it: a chunk is never cut between them.
+    /// The first position of the append that wrote it: a chunk is never cut between them.
     pub first: Seq,
     /// Its state.
     pub state: DocumentState,
@@ -136,7 +136,7 @@ pub struct ServerRow {
 pub struct Offer {
     /// The epoch of the log.
     pub epoch: Epoch,
-    /// At which position.
+    /// The position.
     pub seq: Seq,
     /// Whether the row descends from that state, and is not the state itself.
     pub edited: bool,
@@ -148,7 +148,7 @@ pub struct Offer {
 pub struct Owner(pub u128);
 
 impl Owner {
-    /// SipHash-2-4 with 128 bits (Aumasson and Bernstein, 2012).
+    /// Returns the owner of a name, by SipHash-2-4 with 128 bits (Aumasson and Bernstein, 2012).
     #[must_use]
     pub fn of(name: &str) -> Self {
         let mut hasher = SipHasher24::new_with_key(b"owner of replica");
@@ -175,7 +175,7 @@ pub struct PushRecord {
 /// A verdict without bodies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredVerdict {
-    /// The position it speaks of.
+    /// The position that it is about.
     pub seq: Seq,
     /// The kind of the verdict.
     pub kind: VerdictKind,
@@ -186,11 +186,11 @@ pub struct StoredVerdict {
 pub struct Acknowledged {
     /// The epoch of the log.
     pub epoch: Epoch,
-    /// Up to which position.
+    /// The position.
     pub seq: Seq,
 }
 
-/// Why a request about positions cannot be answered as it is.
+/// Why a request about positions cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fork {
     /// The replica must reset.
@@ -198,7 +198,7 @@ pub enum Fork {
     /// The replica has positions that this log never assigned: the log was restored without an
     /// announcement. A new epoch has to begin, with this cut.
     Unannounced {
-        /// The epoch that was found forked.
+        /// The epoch that forked.
         epoch: Epoch,
         /// The last position that both share.
         cut: Seq,
@@ -214,7 +214,7 @@ impl Acknowledged {
     }
 }
 
-/// The identity under which a server makes states of its own, from the epoch of the scope.
+/// Returns the identity under which a server makes states, from the epoch of the scope.
 #[must_use]
 pub fn author_of(epoch: Epoch) -> ReplicaId {
     ReplicaId(epoch.0)

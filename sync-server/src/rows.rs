@@ -1,4 +1,4 @@
-//! The data that a storage backend keeps for a server, as typed rows inside one transaction.
+//! The data that a storage backend stores for a server, as typed rows inside one transaction.
 //!
 //! The logic ([`ops`](super::ops)) is written once over these rows.
 
@@ -14,20 +14,21 @@ pub type LogRow = (Collection, DocumentId, ServerRow);
 
 /// Reads of one consistent snapshot.
 pub trait ServerReads {
-    /// One scope.
+    /// Returns one scope.
     ///
     /// # Errors
     /// `Storage` if reading failed, `Incompatible` if the stored data is damaged. The same holds
     /// for all others.
     fn scope(&self, scope: &Scope) -> Result<Option<ServerScope>>;
 
-    /// Scopes in order of their names, those after `after`; fewer than `limit` are the last.
+    /// Returns scopes in order of their names, those after `after`; fewer than `limit` are the
+    /// last.
     ///
     /// # Errors
     /// As [`Self::scope`].
     fn scopes(&self, after: Option<&Scope>, limit: usize) -> Result<Vec<Scope>>;
 
-    /// One document.
+    /// Returns one document.
     ///
     /// # Errors
     /// As [`Self::scope`].
@@ -38,11 +39,11 @@ pub trait ServerReads {
         id: &DocumentId,
     ) -> Result<Option<ServerRow>>;
 
-    /// Visits documents by their newest position, those above `after`, until the visitor answers
+    /// Visits documents by their newest position, those above `after`, until the visitor returns
     /// `false`.
     ///
     /// # Errors
-    /// As [`Self::scope`], or what the visitor failed with.
+    /// As [`Self::scope`], or the error of the visitor.
     fn log(
         &self,
         scope: &Scope,
@@ -50,33 +51,33 @@ pub trait ServerReads {
         visit: &mut dyn FnMut(LogRow) -> Result<bool>,
     ) -> Result<()>;
 
-    /// The run to which a position belongs: of all runs of the scope the one with the highest first
-    /// position at or below it.
+    /// Returns the run to which a position belongs: of all runs of the scope the one with the
+    /// highest first position at or below it.
     ///
     /// # Errors
     /// As [`Self::scope`].
     fn run_at(&self, scope: &Scope, position: Seq) -> Result<Option<LogRun>>;
 
-    /// The last push of a replica to the scope.
+    /// Returns the last push of a replica to the scope.
     ///
     /// # Errors
     /// As [`Self::scope`].
     fn push_record(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<PushRecord>>;
 
-    /// Reads the acknowledged position of a replica.
+    /// Returns the acknowledged position of a replica.
     ///
     /// # Errors
     /// As [`Self::scope`].
     fn acknowledged(&self, scope: &Scope, replica: ReplicaId) -> Result<Option<Acknowledged>>;
 }
 
-/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere
-/// before it commits.
+/// Reads and writes of one transaction. Reads observe its writes; nothing else observes them before
+/// it commits.
 pub trait ServerRows: ServerReads {
     /// Writes a scope.
     ///
     /// # Errors
-    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all
+    /// `Storage` if writing failed (the transaction then has no effect). The same holds for all
     /// others.
     fn put_scope(&mut self, scope: &Scope, row: &ServerScope) -> Result<()>;
 
@@ -86,8 +87,8 @@ pub trait ServerRows: ServerReads {
     /// As [`Self::put_scope`].
     fn put_run(&mut self, scope: &Scope, run: &LogRun) -> Result<()>;
 
-    /// Writes a document: the one row of it moves to its new position. `old` is what
-    /// [`row`](ServerReads::row) answered in this transaction.
+    /// Writes a document: its one row moves to the new position. `old` is what
+    /// [`row`](ServerReads::row) returned in this transaction.
     ///
     /// # Errors
     /// As [`Self::put_scope`].
@@ -100,7 +101,7 @@ pub trait ServerRows: ServerReads {
         new: &ServerRow,
     ) -> Result<()>;
 
-    /// Records that the transaction replaces bodies of which nothing may be left. A backend that
+    /// Records that the transaction replaces bodies of which nothing may stay. A backend that
     /// can remove them stores this together with the transaction, and removes them when it is
     /// purged (`Transactional::purge_erased` of `storage-kit`).
     ///
@@ -133,7 +134,7 @@ pub trait ServerRows: ServerReads {
         record: &PushRecord,
     ) -> Result<()>;
 
-    /// Writes how far a replica has acknowledged.
+    /// Writes the acknowledged position of a replica.
     ///
     /// # Errors
     /// As [`Self::put_scope`].

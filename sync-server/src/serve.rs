@@ -33,14 +33,14 @@ use transport_kit::framed::{Fused, Wire, pick};
 /// The most credit of one live stream.
 const CREDIT: u32 = 64;
 
-/// The most live streams of a link that read at a time, and so the chunks of it that wait in
+/// The most live streams of a link that read at a time, and so the most of its chunks that wait in
 /// memory.
 const READS: usize = 2;
 
 /// How long a stream whose head moved waits for the verdicts of a push on the same connection.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// Something that was being done is done.
+/// The result of finished work.
 enum Done {
     Greeted(Box<Result<(AuthenticatedClient, Welcome)>>),
     Served {
@@ -61,7 +61,7 @@ enum Done {
     WaitedLong {
         stream: u32,
     },
-    /// A sleep was ended for another reason than a move of the head.
+    /// A sleep ended for another reason than a move of the head.
     Roused,
 }
 
@@ -70,11 +70,11 @@ enum Answer {
     Chunk(Arc<SharedChunk>),
 }
 
-/// The data of a live stream beside its state.
+/// The data of a live stream apart from its state.
 struct Listener {
     /// Holding it keeps the scope's tail.
     _hub: Arc<Hub>,
-    /// The head as it was before the last read.
+    /// The head before the last read.
     head: watch::Receiver<(Epoch, Seq)>,
     /// Ends the sleep, while it sleeps.
     sleep: Option<AbortHandle>,
@@ -98,7 +98,7 @@ struct Link<'a> {
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Pushes that are being served.
     pushing: usize,
-    /// Streams whose head moved meanwhile: what a push appended is sent after its verdicts, which
+    /// Streams whose head moved meanwhile: the entries of a push are sent after its verdicts, which
     /// are small and awaited. No stream waits for longer than [`GRACE`].
     woken: Vec<u32>,
     patience: Duration,
@@ -114,7 +114,7 @@ impl Server {
     /// costs a cursor.
     ///
     /// # Errors
-    /// Why it ended, if not by a goodbye.
+    /// The reason why it ended, if not by a goodbye.
     pub async fn serve_link(&self, link: FrameLink) -> Result<()> {
         let _open = self.open_session();
         let options = self.options();
@@ -148,7 +148,7 @@ impl Server {
         };
         let ended = link.run(&mut incoming).await;
         if let Err(error) = &ended {
-            // A client that broke the protocol should read how; a broken link drops the message.
+            // A client that broke the protocol should receive the reason; a broken link drops it.
             let goodbye = Goodbye { reason: error.message().to_owned(), retry_after: None };
             let _ = link.send(0, Message::Goodbye(goodbye)).await;
         }
@@ -165,12 +165,12 @@ impl Link<'_> {
         if *draining.borrow_and_update() {
             link.input(SessionInput::Drain);
         }
-        // It wakes the task once, and not with every message.
+        // It wakes the task once, not with every message.
         let mut drained = pin!(draining.changed().fuse());
         let mut timer = pin!(sleep_until(link.deadline()));
         while !link.session.is_closed() {
-            // Deadlines mostly move later, and a tick that comes too early does nothing: the timer
-            // is set again when it has expired, and not with every message.
+            // Deadlines mostly move later, and an early tick does nothing: the timer is set again
+            // when it has expired, not with every message.
             let deadline = link.deadline();
             if timer.is_elapsed() || deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
@@ -200,8 +200,8 @@ impl Link<'_> {
         Ok(())
     }
 
-    /// Whether bytes arrived since the last call: a large frame may take longer than a replica may
-    /// be silent.
+    /// Returns whether bytes arrived since the last call: a large frame may take longer than a
+    /// replica may be silent.
     fn has_heard(&mut self) -> bool {
         let down = self.activity.as_ref().map_or(0, |activity| activity.moved().down);
         std::mem::replace(&mut self.moved.down, down) < down
@@ -242,7 +242,7 @@ impl Link<'_> {
                 SessionOutput::Read { stream, pull } => self.read(stream, pull),
                 SessionOutput::Send { stream } => self.send_found(stream).await?,
                 SessionOutput::Sleep { stream } => {
-                    // It brought nothing.
+                    // The read returned nothing.
                     self.take_found(stream);
                     self.sleep(stream);
                 }
@@ -324,8 +324,8 @@ impl Link<'_> {
         // The head is noted before the read, so that nothing falls between the read and the sleep.
         let (epoch, head) = *listener.head.borrow_and_update();
         // A listener that was just sent the newest change need not read the log again: every append
-        // wakes all listeners. The first read of a stream finds out whether the cursor is valid
-        // here, and the read after a heartbeat finds what other processes appended.
+        // wakes all listeners. The first read of a stream checks whether the cursor is valid here,
+        // and the read after a heartbeat finds what other processes appended.
         if std::mem::take(&mut listener.goes_on) && is_all(&pull.cursor, epoch, head) {
             let found = Found::Chunk { epoch, next: head, head, mark: None };
             return self.input(SessionInput::Read { stream, found });

@@ -1,4 +1,4 @@
-//! The server: storage, hooks and tails tied together, request by request.
+//! The server: connects storage, hooks and tails, request by request.
 
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub struct ServerOptions {
     /// The largest body in bytes. Default [`Limits::BODY_BYTES`].
     pub body_bytes: usize,
     /// The deepest nesting of a body; at most [`Body::DEPTH`], which is the default. A client reads
-    /// a body within a chunk, three levels deeper: where clients are known whose readers of JSON
-    /// bound the nesting below that (.NET stops at 64, Ruby at 100), it is set to what they take.
+    /// a body within a chunk, three levels deeper. If the JSON readers of known clients bound the
+    /// nesting below that (.NET stops at 64, Ruby at 100), set it to what they accept.
     pub body_depth: usize,
     /// How far ahead of the server's time a stamp may be. Default five minutes.
     pub drift: Duration,
@@ -52,7 +52,7 @@ pub struct ServerOptions {
     pub scopes: usize,
     /// The most requests of one connection that are served at a time. Default 16.
     pub requests: usize,
-    /// The newest changes of a scope that are kept encoded for its listeners, in bytes. Default 4
+    /// The newest changes of a scope that are cached encoded for its listeners, in bytes. Default 4
     /// MiB.
     pub tail_bytes: usize,
     /// The most memory for changes, in bytes: those that are cached for live streams of all scopes
@@ -61,11 +61,11 @@ pub struct ServerOptions {
     /// advice to retry later; one that is up to date is served all the same, because changes of up
     /// to 64 KiB at a time are not counted. Default 128 MiB.
     pub change_memory: usize,
-    /// The most memory that batches take up which were read and wait to be appended; a principal
-    /// takes half of it at the most. A push for which there is no room is refused with the advice
-    /// to retry later. Batches of up to 64 KiB are not counted. Default 128 MiB.
+    /// The most memory for batches that were received and wait to be appended; a principal may use
+    /// at most half of it. A push for which there is no room is refused with the advice to retry
+    /// later. Batches of up to 64 KiB are not counted. Default 128 MiB.
     pub push_memory: usize,
-    /// The largest frame payload that is taken, in bytes. Default 16 MiB.
+    /// The largest frame payload that is accepted, in bytes. Default 16 MiB.
     pub frame_bytes: usize,
     /// The compressions that are offered.
     pub compressions: Vec<Arc<dyn Compression>>,
@@ -99,12 +99,12 @@ pub(super) struct Inner {
     pub(super) options: ServerOptions,
     pub(super) environment: Arc<dyn Environment>,
     pub(super) start: ServerStart,
-    /// Makes the beginnings of logs of which nothing is stored yet.
+    /// Makes the random values of logs of which nothing is stored yet.
     secret: [u8; 16],
     pub(super) hubs: Hubs,
     pub(super) budget: Arc<Budget>,
     pub(super) incoming: Arc<Budget>,
-    /// Reads of the log at a time.
+    /// Bounds the reads of the log at a time.
     pub(super) reads: Semaphore,
     pub(super) draining: watch::Sender<bool>,
     pub(super) sessions: watch::Sender<usize>,
@@ -194,13 +194,13 @@ impl Server {
         self.0.draining.send_replace(true);
     }
 
-    /// Returns when no session is left: after [`drain`](Self::drain), soon.
+    /// Completes when no session is left: after [`drain`](Self::drain), soon.
     pub async fn drained(&self) {
         // The sender lives as long as the server.
         let _ = self.0.sessions.subscribe().wait_for(|n| *n == 0).await;
     }
 
-    /// Counts a session for as long as the returned value lives: [`drained`](Self::drained) waits
+    /// Counts a session until the returned value is dropped: [`drained`](Self::drained) waits
     /// for it.
     #[must_use]
     pub fn open_session(&self) -> OpenSession {
@@ -224,14 +224,14 @@ impl Server {
         self.0.hubs.open(scope)
     }
 
-    /// The scope's row. A scope begins with its first accepted write; before that it has an empty
-    /// row, which is not stored: reading makes nothing.
+    /// Returns the scope's row. A scope begins with its first accepted write; before that it has an
+    /// empty row, which is not stored: a read creates nothing.
     pub(super) async fn find_scope(&self, scope: &Scope) -> Result<ServerScope> {
         let found = self.0.storage.find_scope(scope.clone()).await?;
         Ok(found.unwrap_or_else(|| self.empty_scope(scope)))
     }
 
-    /// The row of a scope to which nothing was written yet.
+    /// Returns the row of a scope to which nothing was written yet.
     pub(super) fn empty_scope(&self, scope: &Scope) -> ServerScope {
         ServerScope::beginning_with(self.new_log(scope))
     }
@@ -281,8 +281,8 @@ impl Server {
         Ok(appended.verdicts)
     }
 
-    /// The reset for a replica whose positions are not of this log; a log that was restored without
-    /// an announcement begins a new epoch first.
+    /// Returns the reset for a replica whose positions are not of this log; a log that was restored
+    /// without an announcement begins a new epoch first.
     pub(super) async fn reset_for(
         &self,
         scope: &Scope,

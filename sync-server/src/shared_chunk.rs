@@ -1,4 +1,4 @@
-//! A chunk that many readers are sent: read once, encoded once.
+//! A chunk that is sent to many readers: it is read once and encoded once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -11,22 +11,22 @@ use sync_core::model::{Chunk, Epoch, Limits, Seq};
 use sync_core::protocol::Payload;
 use transport_kit::framed::{self, Compression};
 
-/// A chunk that many sessions send: it is encoded when the first one does.
+/// A chunk that many sessions send. The first one encodes it.
 #[derive(Debug)]
 pub struct SharedChunk {
     chunk: Chunk,
     plain: OnceLock<Payload>,
     /// In the compression that was requested first; others are made each time.
     compressed: OnceLock<(&'static str, Payload)>,
-    /// In forms that a transport has of its own.
+    /// In the forms of transports.
     encoded: Mutex<Vec<(&'static str, Result<Bytes>)>>,
-    /// Its part of the server's memory.
+    /// The memory that is reserved for it.
     _grant: Option<Grant>,
-    /// Finds it as long as it is on its way.
+    /// Lets readers find it while it is being sent.
     _flight: Option<Arc<Flight>>,
 }
 
-/// Bytes that keep the chunk which they were made of, and with it what it takes up.
+/// Bytes that keep the chunk from which they were made, and its memory.
 struct Kept {
     bytes: Bytes,
     _chunk: Arc<SharedChunk>,
@@ -54,12 +54,12 @@ impl SharedChunk {
         })
     }
 
-    /// About how many bytes a chunk takes up with one encoding of it.
+    /// Returns roughly how many bytes a chunk takes up with one encoding of it.
     pub(super) fn room_for(chunk: &Chunk) -> usize {
         chunk.weight().saturating_mul(2).saturating_add(512)
     }
 
-    /// The chunk.
+    /// Returns the chunk.
     #[must_use]
     pub fn chunk(&self) -> &Chunk {
         &self.chunk
@@ -69,8 +69,8 @@ impl SharedChunk {
         Bytes::from_owner(Kept { bytes, _chunk: Arc::clone(self) })
     }
 
-    /// The chunk as it is sent in a frame, encoded once for all readers. The bytes keep the chunk
-    /// in memory, where later readers of the same position find it.
+    /// Returns the chunk as it is sent in a frame, encoded once for all readers. The bytes keep the
+    /// chunk in memory, where later readers of the same position find it.
     #[must_use]
     pub fn payload(self: &Arc<Self>, compression: Option<&dyn Compression>) -> Payload {
         let encode = || framed::chunk_payload(&self.chunk, compression);
@@ -84,9 +84,9 @@ impl SharedChunk {
         payload.map_bytes(|bytes| self.kept(bytes))
     }
 
-    /// The chunk in a transport's own form, under a name that identifies that form; encoded once
-    /// for all readers. As [`payload`](Self::payload) the bytes keep the chunk, so what `encode`
-    /// makes must not hold bytes that came from here: the chunk would keep itself.
+    /// Returns the chunk in another form of a transport, under a name that identifies the form;
+    /// encoded once for all readers. As with [`payload`](Self::payload) the bytes keep the chunk,
+    /// so the result of `encode` must not hold bytes from here: the chunk would keep itself.
     ///
     /// # Errors
     /// The error of the first call with that name.
@@ -107,7 +107,7 @@ impl SharedChunk {
     }
 }
 
-/// From where a chunk was read, and up to which limits.
+/// The position at which a chunk was read, and the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     epoch: Option<Epoch>,
@@ -122,8 +122,8 @@ impl Place {
     }
 }
 
-/// The newest read of a place. Readers of one place take turns, so that all but the first find what
-/// that one read.
+/// The newest read of a place. Readers of one place take turns, so that the others find what the
+/// first one read.
 #[derive(Debug, Default)]
 pub(super) struct Flight(tokio::sync::Mutex<Option<Found>>);
 
@@ -131,7 +131,7 @@ pub(super) struct Flight(tokio::sync::Mutex<Option<Found>>);
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     chunk: Weak<SharedChunk>,
-    /// How many appends had erased something then.
+    /// How many appends had erased something at that time.
     pub(super) erasures: u64,
 }
 
@@ -140,20 +140,20 @@ impl Found {
         Self { chunk: Arc::downgrade(chunk), erasures }
     }
 
-    /// The chunk, if a reader is still being sent it.
+    /// Returns the chunk, if it is still being sent to a reader.
     pub(super) fn chunk(&self) -> Option<Arc<SharedChunk>> {
         self.chunk.upgrade()
     }
 }
 
 impl Flight {
-    /// Waits for the readers before.
+    /// Waits for the earlier readers.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, Option<Found>> {
         self.0.lock().await
     }
 }
 
-/// The chunks of a scope that are on their way to readers, by the place that they were read from.
+/// The chunks of a scope that are being sent to readers, by the place that they were read from.
 #[derive(Debug, Default)]
 pub(super) struct Recent(Mutex<BTreeMap<Place, Weak<Flight>>>);
 

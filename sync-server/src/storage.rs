@@ -1,4 +1,4 @@
-//! The storage of a server.
+//! The contract of a server's storage.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use sync_core::model::{Cursor, Epoch, Limits, NewLog, PushBatch, ReplicaId, Scop
 
 /// The storage of a server.
 ///
-/// Every method is one transaction: it happens whole or not at all. Positions are assigned in
-/// commit order, also with many writers; never by a clock, and never before the commit. A read sees
-/// one state of the data, no older than the newest call that returned before it began.
+/// Every method is one transaction: it takes effect whole or not at all. Positions are assigned in
+/// commit order, also with many writers; never by a clock, and never before the commit. A read
+/// observes one state of the data, no older than the newest call that returned before it began.
 ///
 /// Calls may run at the same time, from any task. Arguments are owned: a future that is dropped may
-/// still commit, whole, and the next call that writes comes after it; one that reads may return
-/// before. No method blocks the task that polls it.
+/// still commit, as a whole. The next call that writes then takes effect after it; a call that
+/// reads may return before. No method blocks the task that polls it.
 ///
 /// Errors that all methods share: `Storage` when reading or writing failed, `Incompatible` when the
 /// stored data is damaged, `Closed` after [`close`](Self::close). Whatever the error, nothing was
 /// changed; the error's [advice](sync_core::error::Error::retry) shows whether a retry may succeed.
-/// The one exception is a disk that fails while it is synced: such a storage may hold what it
+/// The one exception is a disk that fails during a sync: the storage may contain the change that it
 /// reported as failed, whole, when it is opened again.
 #[async_trait]
 pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
@@ -36,8 +36,8 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     /// Returns the scope if it exists. Creates none.
     async fn find_scope(&self, scope: Scope) -> Result<Option<ServerScope>>;
 
-    /// Returns names of scopes in order of their bytes, those after `after`, which need not be
-    /// there, at most `limit`. Fewer than that many are the last ones.
+    /// Returns names of scopes in order of their bytes, those after `after`, which need not exist,
+    /// at most `limit`. Fewer than that many are the last ones.
     async fn scopes(&self, after: Option<Scope>, limit: usize) -> Result<Vec<Scope>>;
 
     /// Appends a push: idempotency record, base check, judge, verdicts, positions and index
@@ -84,7 +84,7 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         visible: Visible,
     ) -> Result<ChangesReply>;
 
-    /// Records how far a replica is; within an epoch it never goes back. May be lost to a power
+    /// Records how far a replica is; within an epoch it never moves back. May be lost to a power
     /// failure: the replica sends it again. Returns a fork for a digest that differs at the same
     /// position, and for a mark that shows a restore. An acknowledgement of another epoch is
     /// ignored. A position above the head counts as the head, and its digest is not compared.
@@ -97,7 +97,7 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         ack: Acknowledgement,
     ) -> Result<Option<Fork>>;
 
-    /// Returns how far a replica has acknowledged, and its newest push, each if there is one; a
+    /// Returns the acknowledged position of a replica, and its newest push, each if there is one; a
     /// scope that does not exist has neither.
     async fn replica(
         &self,
@@ -105,7 +105,7 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
         replica: ReplicaId,
     ) -> Result<(Option<Acknowledged>, Option<sync_core::model::PushId>)>;
 
-    /// Ends the epoch of the log at `cut`, or at its head if that is lower, and begins another,
+    /// Ends the epoch of the log at `cut`, or at its head if that is lower, and begins another one,
     /// `fresh`, unless `from` is not the current one any more: so one of several callers succeeds.
     /// Returns the scope as it is then; the change survives a power failure.
     ///
@@ -124,21 +124,21 @@ pub trait ServerStorage: Send + Sync + fmt::Debug + 'static {
     /// Fails with `NotFound` for an unknown scope.
     async fn purge(&self, scope: Scope, up_to: Seq) -> Result<u64>;
 
-    /// Removes erased and committed data from the storage's files: when it returns `true`, no byte
-    /// sequence of an erased body is in them. It takes as long as writing the data once, if
-    /// something was erased since the last time, and nothing otherwise; appends wait meanwhile.
-    /// [`close`](Self::close) does the same. Returns `false` for a storage whose files keep old
-    /// values until it overwrites them.
+    /// Removes data whose erasure is committed from the storage's files: when it returns `true`, no
+    /// byte sequence of an erased body is in them. If something was erased since the last time, it
+    /// takes as long as writing the data once, and appends wait meanwhile; otherwise it takes no
+    /// time. [`close`](Self::close) does the same. Returns `false` for a storage whose files keep
+    /// old values until it overwrites them.
     ///
     /// Fails with `Busy` while another connection, of this process or another one, reads an older
     /// state; a later call may succeed.
     async fn purge_erased(&self) -> Result<bool>;
 
     /// Finishes the calls that were made and closes the file. When it returns, the file can be
-    /// opened again, and every other call fails with `Closed`. Closing twice is fine, and at the
-    /// same time: both return when it is done.
+    /// opened again, and every other call fails with `Closed`. Closing twice is fine, also at the
+    /// same time: both calls return when it is closed.
     ///
-    /// Twotide's own storages do not fail here. A storage that does is closed all the same: what
+    /// Twotide's own storages do not fail here. A storage that fails is closed all the same: what
     /// was acknowledged is kept, and `close` need not be called again.
     async fn close(&self) -> Result<()>;
 }

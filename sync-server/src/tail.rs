@@ -12,12 +12,12 @@ use super::record::ServerScope;
 use super::shared_chunk::{Recent, SharedChunk};
 use sync_core::model::{Body, Chunk, Cursor, Epoch, Scope, Seq};
 
-/// Bounds of a tail.
+/// The most chunks of a tail.
 const CHUNKS: usize = 256;
 
-/// How long a tail is used without a read of the log, after it was compared with it: another
+/// How long a tail is used without a read of the log, after it was compared with the log: another
 /// process may have erased what it holds, or the log may have been restored. All readers that an
-/// append wakes are served within it.
+/// append wakes are served within this time.
 const TRUSTED: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -37,18 +37,18 @@ impl Tail {
     }
 }
 
-/// The tail's answer for a cursor.
+/// The answer of the tail for a cursor.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// The chunk that follows on it.
+    /// The chunk that follows the cursor.
     Chunk(Arc<SharedChunk>),
-    /// There may be one, after the tail was [compared](Hub::compare) with the log.
+    /// There may be one, once the tail was [compared](Hub::compare) with the log.
     Unchecked,
     /// Nothing: the log has to be read.
     Nothing,
 }
 
-/// Whether a reader that was sent everything up to the cursor has been sent all that there is.
+/// Returns whether a reader that was sent everything up to the cursor has been sent everything.
 pub(super) fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
     let is_there = cursor.epoch == Some(epoch) && cursor.after == head && head > Seq(0);
     // A full pull needs the exact head, and a back-fill needs older changes.
@@ -60,7 +60,7 @@ pub(super) fn is_all(cursor: &Cursor, epoch: Epoch, head: Seq) -> bool {
 pub(super) struct Hub {
     head: watch::Sender<(Epoch, Seq)>,
     tail: Mutex<Tail>,
-    /// Chunks that were read for readers behind the end, and are still being sent.
+    /// Chunks that were read for readers behind the tail, and are still being sent.
     recent: Recent,
     tail_bytes: usize,
 }
@@ -70,7 +70,7 @@ impl Hub {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The chunks that were read recently.
+    /// Returns the chunks that were read recently.
     pub(super) fn recent(&self) -> &Recent {
         &self.recent
     }
@@ -80,8 +80,8 @@ impl Hub {
         self.head.subscribe()
     }
 
-    /// The chunk that follows on a cursor, if it is here: it begins exactly at the cursor, and the
-    /// tail's own mark shows that the cursor is of this log.
+    /// Returns the chunk that follows a cursor, if the tail has it: it begins exactly at the
+    /// cursor, and the tail's mark shows that the cursor is of this log.
     pub(super) fn after(&self, epoch: Epoch, cursor: &Cursor) -> Kept {
         let tail = self.tail();
         let Ok(at) = tail.chunks.binary_search_by_key(&cursor.after, |c| c.chunk().after) else {
@@ -110,10 +110,10 @@ impl Hub {
         tail.compared = Instant::now();
     }
 
-    /// Adds what an append wrote, after which so many appends had erased something. Appends may
-    /// arrive out of their order: the tail then starts over, because it must not have gaps. It
-    /// starts over as well if something was erased since the chunk before, or if the budget has no
-    /// room for the chunk.
+    /// Adds the chunk of an append, after which so many appends had erased something. Appends may
+    /// arrive out of order: the tail then starts over, because it must not have gaps. It also
+    /// starts over if something was erased since the chunk before, or if the budget has no room for
+    /// the chunk.
     fn append(&self, chunk: Chunk, erasures: u64, grant: Option<Grant>) {
         let (epoch, head, weight) = (chunk.epoch, chunk.next, chunk.weight());
         {
@@ -168,8 +168,8 @@ impl Hubs {
         Self { by_scope: Mutex::default(), tail_bytes, budget }
     }
 
-    /// Adds what an append wrote to the tail of its scope, if it has listeners. If the budget has
-    /// no room, the least recently used tails are removed.
+    /// Adds the chunk of an append to the tail of its scope, if it has listeners. If the budget has
+    /// no room, the least recently used tails are evicted.
     pub(super) fn append(&self, mut chunk: Chunk, erasures: u64) {
         let Some(hub) = self.find(&chunk.scope) else { return };
         for entry in &mut chunk.entries {
@@ -183,7 +183,7 @@ impl Hubs {
         hub.append(chunk, erasures, grant);
     }
 
-    /// Empties the older half of the other tails.
+    /// Evicts the older half of the other tails.
     fn let_go_of_tails(&self, but: &Arc<Hub>) {
         let hubs: Vec<_> = self.by_scope().values().filter_map(Weak::upgrade).collect();
         let compared = |hub: Arc<Hub>| {
@@ -204,7 +204,7 @@ impl Hubs {
         self.by_scope.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The hub of a scope, for a listener.
+    /// Returns the hub of a scope, for a listener.
     pub(super) fn open(&self, scope: &Scope) -> Arc<Hub> {
         let mut hubs = self.by_scope();
         if let Some(hub) = hubs.get(scope).and_then(Weak::upgrade) {
@@ -226,7 +226,7 @@ impl Hubs {
         hub
     }
 
-    /// The hub of a scope, if it has listeners.
+    /// Returns the hub of a scope, if it has listeners.
     pub(super) fn find(&self, scope: &Scope) -> Option<Arc<Hub>> {
         self.by_scope().get(scope).and_then(Weak::upgrade)
     }
@@ -270,7 +270,7 @@ mod tests {
         ServerScope { head: Seq(head), erasures, ..ServerScope::new(EPOCH) }
     }
 
-    /// The hubs of a server, and that of a scope to which was appended twice.
+    /// Returns the hubs of a server, and that of a scope to which was appended twice.
     fn hubs() -> (Hubs, Arc<Hub>) {
         let hubs = Hubs::new(1 << 20, Budget::new(1 << 20, true));
         let hub = hubs.open(&Scope::default());
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_tail_has_what_follows_on_a_chunk_for_cursors_of_the_same_log() {
+    async fn the_tail_has_the_following_chunk_for_cursors_of_the_same_log() {
         let (_hubs, hub) = hubs();
         assert_eq!(found(hub.after(EPOCH, &cursor(2, 1))), Some(Seq(3)));
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), None);
@@ -292,9 +292,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_erased_is_not_handed_out() {
+    async fn erased_data_is_not_sent() {
         let (hubs, hub) = hubs();
-        // Here.
+        // In this process.
         hubs.append(chunk(3, 4), 1);
         assert_eq!(found(hub.after(EPOCH, &cursor(2, 1))), None);
         assert_eq!(found(hub.after(EPOCH, &cursor(3, 1))), Some(Seq(4)));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tails_share_one_budget_and_the_one_that_was_not_used_goes_first() {
+    async fn tails_share_one_budget_and_the_least_recently_used_is_evicted_first() {
         let budget = Budget::new(4 * SharedChunk::room_for(&chunk(1, 2)), true);
         let hubs = Hubs::new(1 << 20, Arc::clone(&budget));
         let scopes = ["a", "b", "c"].map(|name| Scope::new(name).unwrap());
@@ -320,7 +320,8 @@ mod tests {
         }
         let kept = open.each_ref().map(|hub| hub.tail().chunks.len());
         assert_eq!(kept, [0, 1, 1]);
-        // One that is larger than all of it is not kept, and its listeners are woken all the same.
+        // A chunk larger than the whole budget is not cached, and its listeners are woken all the
+        // same.
         let large = Budget::new(10, true);
         let hubs = Hubs::new(1 << 20, Arc::clone(&large));
         let hub = hubs.open(&Scope::default());

@@ -1,4 +1,4 @@
-//! What a reader may see.
+//! The access of a reader.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub enum Visible {
 }
 
 impl Visible {
-    /// Whether that collection may be seen.
+    /// Returns whether that collection may be seen.
     #[must_use]
     pub fn includes(&self, collection: &Collection) -> bool {
         match self {
@@ -25,7 +25,7 @@ impl Visible {
         }
     }
 
-    /// The collections by name; none for all of them. The same form as in a chunk.
+    /// Returns the collections by name; none for all of them. The same form as in a chunk.
     #[must_use]
     pub fn names(&self) -> Option<BTreeSet<Collection>> {
         match self {

@@ -1,5 +1,4 @@
-//! Pushes that leave the stamp to the server: what people and programs without a clock of their own
-//! send.
+//! Pushes that leave the stamp to the server, as people and programs without a clock send them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
@@ -92,14 +91,14 @@ fn decided(verdicts: Verdicts) -> (Epoch, Vec<Verdict>) {
     }
 }
 
-/// What an accepted verdict tells of the state, as the base of the next edit.
+/// Returns the base of the next edit, from the state in an accepted verdict.
 fn base((epoch, verdicts): (Epoch, Vec<Verdict>)) -> Option<BaseRef> {
     let current = verdicts[0].current.clone().unwrap();
     Some(BaseRef::of(&current.state.unwrap(), epoch, current.seq))
 }
 
 #[tokio::test]
-async fn each_change_gets_a_stamp_of_its_own_by_the_servers_clock() {
+async fn each_change_gets_a_separate_stamp_by_the_servers_clock() {
     let world = World::new();
     world.at(6_000_000);
     let changes = vec![change("a", None, Some("1")), change("b", None, Some("2"))];
@@ -116,7 +115,7 @@ async fn each_change_gets_a_stamp_of_its_own_by_the_servers_clock() {
 }
 
 #[tokio::test]
-async fn sent_again_it_gets_its_original_verdicts_although_time_went_on() {
+async fn a_repeated_batch_gets_its_original_verdicts_at_a_later_time() {
     let world = World::new();
     let changes = vec![change("a", None, Some("1")), change("b", None, Some("2"))];
     let first = world.push(1, changes.clone()).await;
@@ -131,7 +130,7 @@ async fn sent_again_it_gets_its_original_verdicts_although_time_went_on() {
 }
 
 #[tokio::test]
-async fn an_edit_and_a_deletion_name_the_base_that_the_verdict_told() {
+async fn an_edit_and_a_deletion_name_the_base_of_the_verdict() {
     let world = World::new();
     let insert = base(decided(world.push(1, vec![change("a", None, Some("1"))]).await));
     world.at(9_000_000);
@@ -140,8 +139,8 @@ async fn an_edit_and_a_deletion_name_the_base_that_the_verdict_told() {
     let state = world.documents().await.remove(0);
     assert_eq!(state.created, insert.unwrap().revision.stamp, "it was created when it was");
     assert!(state.revision > insert.unwrap().revision);
-    // On a base that is not the current one any more it is a conflict, and the current state is
-    // told.
+    // On a base that is not the current one any more it is a conflict, which returns the current
+    // state.
     let late = decided(world.push(3, vec![change("a", insert, Some("3"))]).await);
     assert_eq!(late.1[0].kind, VerdictKind::Conflict);
     let deletion = decided(world.push(4, vec![change("a", base(late), None)]).await);
@@ -155,7 +154,7 @@ async fn an_edit_and_a_deletion_name_the_base_that_the_verdict_told() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_refuses_nothing_that_it_stamps_itself() {
+async fn a_clock_that_was_set_back_refuses_no_stamp_of_its_own() {
     let world = World::new();
     world.at(900_000_000);
     let insert = base(decided(world.push(1, vec![change("a", None, Some("1"))]).await));

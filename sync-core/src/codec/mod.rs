@@ -1,10 +1,9 @@
-//! The binary form of everything: one set of rules for the wire and for what key-value backends
-//! store.
+//! The binary form of all types: one set of rules for the wire and for key-value backends.
 //!
 //! Integers are LEB128 varints, texts and bodies are length-prefixed, options are a byte 0 or 1,
 //! lists are a count and their items, enums are a byte and their fields; PROTOCOL.md gives every
 //! type. Decoding checks everything it reads, allocates no more than the input is long, and never
-//! panics. Bodies are slices of the buffer they came in.
+//! panics. Bodies are slices of the input buffer.
 
 mod model;
 mod reader;
@@ -17,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) use model::{decode_digest_and_mark, encode_digest_and_mark};
 pub use reader::Reader;
 
-/// Something that has a binary form.
+/// A type that has a binary form.
 pub trait Codec: Sized {
     /// Appends the binary form.
     fn encode(&self, out: &mut Vec<u8>);
@@ -28,17 +27,17 @@ pub trait Codec: Sized {
     /// `Protocol` if the bytes are not the form of a valid value.
     fn decode(input: &mut Reader) -> Result<Self>;
 
-    /// The binary form as bytes of their own.
+    /// Returns the binary form in a separate buffer.
     fn to_bytes(&self) -> Bytes {
         let mut out = Vec::new();
         self.encode(&mut out);
         out.into()
     }
 
-    /// Reads a value that fills the bytes to their end.
+    /// Reads a value that must fill the bytes.
     ///
     /// # Errors
-    /// `Protocol` if the bytes are not the form of a valid value, or go on after it.
+    /// `Protocol` if the bytes are not the form of a valid value, or continue after it.
     fn from_bytes(bytes: Bytes) -> Result<Self> {
         let mut input = Reader::new(bytes);
         let value = Self::decode(&mut input)?;
@@ -47,7 +46,7 @@ pub trait Codec: Sized {
     }
 }
 
-/// The error for bytes that are not what they should be.
+/// Makes the error for malformed bytes.
 pub fn malformed(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Protocol, what).during("decode")
 }
@@ -58,8 +57,8 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Gives a struct the form of its fields, one after the other. Those behind a bar have no form:
-/// they are read as their defaults.
+/// Implements `Codec` for a struct: its fields, one after the other. Fields behind a bar are not
+/// encoded: they are read as their defaults.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! codec_struct {
@@ -78,7 +77,7 @@ macro_rules! codec_struct {
     )*};
 }
 
-/// Gives an enum the form of one byte for the variant and then its fields.
+/// Implements `Codec` for an enum: one byte for the variant, and then its fields.
 macro_rules! codec_enum {
     ($type:ident { $($tag:literal => $variant:ident $({ $($field:ident),* })? $(( $inner:ident ))?),* $(,)? }) => {
         impl $crate::codec::Codec for $type {

@@ -105,7 +105,7 @@ impl Codec for Digest {
 }
 
 /// The author is written only when it differs from the revision, which is rare: a resolver let it
-/// win. One byte says what there is of a body and of an erasure.
+/// win. One byte states whether there is a body and an erasure.
 impl Codec for DocumentState {
     fn encode(&self, out: &mut Vec<u8>) {
         let author = (self.author != self.revision).then_some(self.author);
@@ -158,9 +158,9 @@ impl Codec for DocumentState {
     }
 }
 
-/// The marks of a log stand where rows of before had the list of server starts that they knew,
-/// which is read and forgotten: it proved nothing. The newest mark is kept at the end of the
-/// scope's row.
+/// In older rows the last field is the list of server starts that the replica knew. It is written
+/// empty and dropped when read: it proved nothing. The newest mark is at the end of the scope's
+/// row.
 impl Codec for Checkpoint {
     fn encode(&self, out: &mut Vec<u8>) {
         self.epoch.encode(out);
@@ -182,8 +182,8 @@ impl Codec for Checkpoint {
     }
 }
 
-/// The byte before a digest says whether there is one, and in its second bit whether a mark
-/// follows: so a message without a mark has the bytes that it had before there were marks.
+/// The byte before a digest states whether there is one, and in its second bit whether a mark
+/// follows. So a message without a mark has the same bytes as before marks existed.
 pub(crate) fn encode_digest_and_mark<T: Codec>(
     digest: Option<&T>,
     mark: Option<&LogMark>,
@@ -244,7 +244,7 @@ impl Codec for LogMark {
     }
 }
 
-/// The byte before the collections that a chunk covers says whether it names them, and in its
+/// The byte before the collections that a chunk covers states whether it names them, and in its
 /// second bit whether bodies were left out.
 impl Codec for Chunk {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -291,7 +291,7 @@ impl Codec for Chunk {
     }
 }
 
-/// Writes a byte that stands for two flags, of which the first says whether a value follows.
+/// Writes a byte of two flags, of which the first states whether a value follows.
 fn put_flags(out: &mut Vec<u8>, first: bool, second: bool) {
     out.push(u8::from(first) | u8::from(second) << 1);
 }
@@ -303,7 +303,7 @@ fn take_flags(input: &mut Reader) -> Result<(bool, bool)> {
     }
 }
 
-/// The byte before the chosen collections says whether there are some, and in its second bit
+/// The byte before the chosen collections states whether there are any, and in its second bit
 /// whether the reader has what it pushed.
 impl Codec for Cursor {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -345,7 +345,7 @@ impl Codec for Cursor {
     }
 }
 
-/// What there is of a body: none; one; none, and this is the erasure; none or one, written after an
+/// Tags for the body: none; one; none, and this is the erasure; none or one, written after an
 /// erasure.
 const DELETED: u8 = 0;
 const LIVE: u8 = 1;
@@ -390,7 +390,7 @@ const DECIDED: u8 = 0;
 const STALE: u8 = 1;
 const CLONED: u8 = 2;
 const RECALLED: u8 = 3;
-/// Decided, with a mark. Without one the bytes are those of before there were marks.
+/// Decided, with a mark. Without one the bytes are the same as before marks existed.
 const DECIDED_MARKED: u8 = 4;
 
 impl Codec for Verdicts {

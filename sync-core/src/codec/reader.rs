@@ -1,4 +1,4 @@
-//! A place in a buffer that is being decoded.
+//! A reader of a buffer that is decoded.
 
 use bytes::Bytes;
 
@@ -15,30 +15,30 @@ fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|e| malformed("a text is not UTF-8").because(e))
 }
 
-/// A place in a buffer that is being decoded.
+/// A reader of a buffer that is decoded.
 #[derive(Clone, Debug)]
 pub struct Reader {
     bytes: Bytes,
-    /// What was read of them.
+    /// How many of them were read.
     at: usize,
-    /// The collection read last: neighbours mostly share it, so they share its allocation too.
+    /// The collection read last: neighbours mostly share it, and so its allocation.
     collection: Option<Collection>,
 }
 
 impl Reader {
-    /// Starts at the beginning.
+    /// Makes a reader that starts at the beginning.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         Self { bytes, at: 0, collection: None }
     }
 
-    /// How many bytes are left.
+    /// Returns how many bytes are left.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }
 
-    /// Goes on by `n` bytes; where they begin.
+    /// Advances by `n` bytes, and returns where they begin.
     #[inline]
     fn skip(&mut self, n: usize) -> Result<usize> {
         let left = self.remaining();
@@ -49,7 +49,7 @@ impl Reader {
         Ok(self.at - n)
     }
 
-    /// The next `n` bytes, as a slice of the buffer.
+    /// Reads the next `n` bytes, as a slice of the buffer.
     ///
     /// # Errors
     /// `Protocol` if there are fewer.
@@ -58,7 +58,7 @@ impl Reader {
         Ok(self.bytes.slice(start..start + n))
     }
 
-    /// The next byte.
+    /// Reads the next byte.
     ///
     /// # Errors
     /// `Protocol` at the end.
@@ -69,7 +69,7 @@ impl Reader {
         Ok(*byte)
     }
 
-    /// The next `N` bytes.
+    /// Reads the next `N` bytes.
     ///
     /// # Errors
     /// `Protocol` if there are fewer.
@@ -81,7 +81,7 @@ impl Reader {
         Ok(*array)
     }
 
-    /// A varint that is used as a size in memory.
+    /// Reads a varint that is used as a size in memory.
     ///
     /// # Errors
     /// `Protocol` if it does not fit.
@@ -90,7 +90,7 @@ impl Reader {
             .map_err(|_| malformed("a size does not fit into memory"))
     }
 
-    /// Length-prefixed bytes.
+    /// Reads length-prefixed bytes.
     ///
     /// # Errors
     /// `Protocol` if the buffer is shorter.
@@ -99,14 +99,14 @@ impl Reader {
         self.take(n)
     }
 
-    /// Length-prefixed text, borrowed for as long as the closure runs.
+    /// Reads length-prefixed text, borrowed for as long as the closure runs.
     pub(super) fn text<T>(&mut self, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
         let n = self.size()?;
         let start = self.skip(n)?;
         read(utf8(&self.bytes[start..start + n])?)
     }
 
-    /// Length-prefixed text that names a collection.
+    /// Reads length-prefixed text that names a collection.
     pub(super) fn collection(&mut self) -> Result<Collection> {
         let last = self.collection.take();
         let n = self.size()?;
@@ -123,7 +123,7 @@ impl Reader {
     /// Checks that nothing is left.
     ///
     /// # Errors
-    /// `Protocol` if something is.
+    /// `Protocol` if something is left.
     pub fn finish(&self) -> Result<()> {
         match self.remaining() {
             0 => Ok(()),

@@ -29,7 +29,7 @@ impl Codec for u64 {
     }
 }
 
-/// The rest of a number of more than one byte.
+/// Reads the rest of a number of more than one byte.
 fn long_number(first: u8, input: &mut Reader) -> Result<u64> {
     let mut value = u64::from(first & 0x7f);
     for shift in (7..64).step_by(7) {
@@ -169,7 +169,7 @@ impl<T: Codec> Codec for Vec<T> {
     }
 }
 
-/// Whether the list that is read next announces at most so many items; nothing of it is read.
+/// Checks that the list that is read next announces at most so many items; reads nothing of it.
 ///
 /// # Errors
 /// `Protocol` if it announces more.
@@ -181,7 +181,7 @@ pub(super) fn check_count(input: &Reader, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// A list of at most so many items.
+/// Reads a list of at most so many items.
 ///
 /// # Errors
 /// `Protocol`, before any item is read, if it has more, or if the bytes cannot hold as many as it
@@ -195,7 +195,7 @@ pub(super) fn decode_at_most<T: Codec>(input: &mut Reader, most: usize) -> Resul
             input.remaining()
         )));
     }
-    // A lying count must not allocate more than a small multiple of the input.
+    // A false count must not allocate more than a small multiple of the input.
     let mut items = Vec::with_capacity(count.min(1 + input.remaining() / 16));
     for _ in 0..count {
         items.push(T::decode(input)?);

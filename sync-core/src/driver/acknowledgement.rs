@@ -1,11 +1,11 @@
-//! What is acknowledged to the server.
+//! The acknowledgements that are sent to the server.
 
 use crate::model::{Scope, Seq};
 use crate::protocol::Ack;
 use crate::replica::ReplicaState;
 
-/// How far the replica is; with its digest only while nothing of it is unsettled and nothing that
-/// was settled lies ahead, for then it must be the server's.
+/// Returns how far the replica is. It includes the digest only if nothing of the scope is unsettled
+/// and nothing that was settled lies ahead, because then it must be the server's.
 pub(super) fn ack(state: &ReplicaState, scope: &Scope, settled: Seq) -> Option<Ack> {
     let summary = state.scope(scope)?;
     let counts = summary.outbox;
@@ -40,7 +40,7 @@ mod tests {
         LogMark::sign(EPOCH, vec![run], &LogKey([7; 16]))
     }
 
-    /// A scope that stands at position 5 with nothing unsettled.
+    /// A scope at position 5 with nothing unsettled.
     fn settled() -> ScopeSummary {
         let checkpoint = Checkpoint {
             epoch: Some(EPOCH),
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_scope_tells_its_position_with_its_digest() {
+    fn a_settled_scope_acknowledges_its_position_with_its_digest() {
         for seen in [0, 5] {
             let ack = told(settled(), seen).unwrap();
             assert_eq!((ack.scope, ack.epoch, ack.seq), (Scope::default(), EPOCH, Seq(5)));
@@ -67,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_that_was_never_pulled_has_nothing_to_tell() {
+    fn a_scope_that_was_never_pulled_is_not_acknowledged() {
         let other = ScopeSummary { scope: Scope::new("other").unwrap(), ..settled() };
         assert_eq!(told(other, 0), None);
         assert_eq!(told(ScopeSummary { checkpoint: Checkpoint::default(), ..settled() }, 0), None);
     }
 
     #[test]
-    fn a_digest_that_need_not_be_the_servers_is_not_told() {
+    fn a_digest_that_may_differ_from_the_servers_is_not_sent() {
         let outbox = |counts| ScopeSummary { outbox: counts, ..settled() };
         let at = |checkpoint| ScopeSummary { checkpoint, ..settled() };
         let whole = settled().checkpoint;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_that_do_not_travel_keep_no_digest_back() {
+    fn edits_that_are_not_pushed_do_not_withhold_the_digest() {
         let counts = OutboxCounts { quarantined: 1, not_chosen: 1, ..Default::default() };
         let ack = told(ScopeSummary { outbox: counts, ..settled() }, 0).unwrap();
         assert_eq!(ack.digest, Some(Digest(3)));

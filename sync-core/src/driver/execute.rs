@@ -1,4 +1,4 @@
-//! The engine's commands as futures, and what comes of them as facts.
+//! Executes the engine's commands as futures, whose results are facts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl DriverTask {
             let time = ServerTime { asked: sent, told: Now(welcome.server_time) };
             let cx = Context { now: environment.now(), ..cx };
             storage.note_server(cx, time, limits).await?;
-            // Of a scope that is not welcome, or has to begin elsewhere, nothing is known.
+            // The server accepted no acknowledgement of a scope that is refused or reset.
             told.retain(|scope, _| {
                 welcome.scopes.iter().any(|w| w.scope == *scope && w.reset.is_none())
             });
@@ -167,8 +167,7 @@ impl DriverTask {
         }
     }
 
-    /// The connection goes on with the token that was given meanwhile, if it has another one. One
-    /// renewal at a time.
+    /// Renews the token of the connection if a newer one was given. One renewal at a time.
     pub(super) fn renew(&mut self) {
         let Some((ticket, connection)) = self.connection.as_ref().filter(|_| !self.renewing) else {
             return;
@@ -230,7 +229,7 @@ impl DriverTask {
         self.work.push(next.map(done).boxed());
     }
 
-    /// Lets the storage do something; that is never dropped.
+    /// Starts work of the storage, which is never dropped.
     pub(super) fn store(&mut self, work: impl Future<Output = Done> + Send + 'static) {
         self.storing += 1;
         self.work.push(work.boxed());
@@ -252,8 +251,8 @@ impl DriverTask {
         self.store(apply);
     }
 
-    /// Acknowledges how far the replica is. What the server has on this connection already, by the
-    /// greeting for one, is not sent again: the answer would be the same.
+    /// Acknowledges how far the replica is. What the server already has on this connection, for
+    /// example by the greeting, is not sent again: the answer would be the same.
     fn acknowledge(&mut self, scope: Scope, ticket: Ticket, settled: Seq) {
         let wait = if self.goal.live { self.options.acknowledge_every } else { Default::default() };
         let (connection, storage) = (self.connection(), self.parts.storage.clone());
@@ -280,8 +279,7 @@ impl DriverTask {
 
     fn form(&mut self, scope: Scope, limits: Limits) {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
-        // Bounds that were set to nothing still let one transaction pass: only the engine recalls a
-        // batch.
+        // Limits of zero still allow one transaction: only the engine recalls a batch.
         let least = Limits { documents: 1, bytes: 1 };
         let limits = match limits {
             Limits::NONE => limits,
@@ -316,8 +314,7 @@ impl DriverTask {
         self.settle_by(scope, push, verdicts);
     }
 
-    /// The batch was recalled, and nothing of it can get smaller: its edits move into the
-    /// quarantine.
+    /// Rejects a recalled batch that cannot get smaller: its edits move into the quarantine.
     fn refuse(&mut self, scope: Scope, push: PushId, epoch: Epoch, documents: usize) {
         let said = self.too_large.remove(&scope);
         self.settle_by(scope, push, Ok(Verdicts::too_large(epoch, documents, said)));

@@ -1,4 +1,4 @@
-//! What comes of the engine's commands, as facts.
+//! The results of the engine's commands, as facts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::replica::{Applied, Committed, ReplicaState};
 use crate::transport::{Connection, Delivery};
 use futures_util::FutureExt;
 
-/// Something that was being done is done.
+/// The result of finished work.
 pub(super) enum Done {
     Connected {
         ticket: Ticket,
@@ -86,15 +86,15 @@ pub(super) enum Done {
 pub(super) struct Connected {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) welcome: Welcome,
-    /// Where the greeting said that the replica stands.
+    /// The positions in the greeting.
     pub(super) asked: BTreeMap<Scope, Cursor>,
-    /// What it acknowledged.
+    /// The acknowledgements in the greeting.
     pub(super) told: BTreeMap<Scope, Ack>,
     pub(super) last_push: PushId,
 }
 
 impl Done {
-    /// Whether the storage did it.
+    /// Returns whether the storage did it.
     pub(super) fn is_storage(&self) -> bool {
         matches!(
             self,
@@ -211,11 +211,11 @@ impl DriverTask {
         Failure::from(error)
     }
 
-    /// Something failed on a connection that was made. If that was for its token, and there may be
-    /// a better one, another connection is worth an attempt.
+    /// Records a failure of an established connection. If the server refused the token, and there
+    /// may be a better one, the failure advises another connection.
     fn refused_or_failed(&mut self, error: &Error) -> Failure {
         if self.connection.is_none() {
-            // It was let go of meanwhile, for what was said then.
+            // The connection was closed meanwhile, for an error that is already recorded.
             return Failure::from(error);
         }
         let failure = self.failed(error);
@@ -231,7 +231,7 @@ impl DriverTask {
         failure
     }
 
-    /// Shows the observer what was committed.
+    /// Notifies the observer of what was committed.
     fn seen<T>(
         &mut self,
         result: Result<T>,
@@ -275,7 +275,7 @@ impl DriverTask {
                 self.input(Input::LinkLost { ticket, failure });
             }
         }
-        // When it was given nothing was refused yet, and there was no connection to go on with it.
+        // When it was given, nothing was refused yet, and no connection could be renewed with it.
         if self.tokens.is_untried() {
             self.use_new_token();
         }
@@ -285,7 +285,7 @@ impl DriverTask {
         self.renewing = false;
         let is_there = self.connection.as_ref().is_some_and(|(t, _)| *t == ticket);
         match result {
-            // The connection after this one was made with the newest token there was.
+            // The connection after this one was made with the newest token.
             _ if !is_there => {}
             Ok(()) => self.tokens.renewed(token),
             Err(error) => {
@@ -330,8 +330,8 @@ impl DriverTask {
                 }
             }
             Err(error) => {
-                // The next commit, or the next connection, looks again; unless nothing can come of
-                // it.
+                // The next commit, or the next connection, reads it again, unless the error is
+                // permanent.
                 let failure = self.failed(&error);
                 if let Some((ticket, _)) = self.connection.as_ref()
                     && failure.retry == Retry::Never
@@ -346,7 +346,7 @@ impl DriverTask {
     }
 }
 
-/// Why a push brought nothing further, from the verdict on one of its edits.
+/// Explains why a push changed nothing, from the verdict on one of its edits.
 fn left_as_it_was(key: &DocumentKey, verdict: &VerdictKind) -> Error {
     let (what, said) = match verdict {
         VerdictKind::Rejected(rejection) => match rejection.code {

@@ -43,27 +43,27 @@ pub use token::{FnTokens, TokenProvider, tokens_from};
 use finish::Done;
 use token::Tokens;
 
-/// What a driver is made of.
+/// The parts of a driver.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// Where the replica lives.
+    /// The storage of the replica.
     pub storage: Arc<dyn Storage>,
-    /// How the server is reached.
+    /// The transport to the server.
     pub transport: Arc<dyn Transport>,
-    /// Time and chance.
+    /// Time and randomness.
     pub environment: Arc<dyn Environment>,
     /// Receives the driver's events.
     pub observer: Arc<dyn Observer>,
 }
 
-/// What a driver does, and within which bounds.
+/// The options of a driver: what it syncs, and within which bounds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DriverOptions {
     /// The scopes to sync.
     pub scopes: Vec<Scope>,
-    /// The collections that are synced, of each scope; none for all of them. See
-    /// [`Storage::set_collections`] for what becomes of one that is added or left out.
+    /// The collections of each scope that are synced; none for all of them. See
+    /// [`Storage::set_collections`] for the effect of adding one, or leaving one out.
     pub collections: Option<BTreeSet<Collection>>,
     /// The resolvers that decide conflicts.
     pub resolvers: Resolvers,
@@ -74,7 +74,7 @@ pub struct DriverOptions {
     pub push_limits: Limits,
     /// The most that a chunk may hold. Default [`Limits::CHUNK`].
     pub chunk_limits: Limits,
-    /// What to authenticate with; with a provider, on the first connection only.
+    /// The token to authenticate with; with a provider, on the first connection only.
     pub token: Option<String>,
     /// Provides a token before every connection, and when the server refuses one. None by default.
     pub token_provider: Option<Arc<dyn TokenProvider>>,
@@ -108,19 +108,19 @@ impl Default for DriverOptions {
     }
 }
 
-/// Is notified of events, on the driver's task: it must be quick.
+/// Receives events on the driver's task. Its methods must be quick.
 pub trait Observer: Send + Sync + fmt::Debug + 'static {
-    /// The engine committed something to the storage.
+    /// Is called when the engine has committed something to the storage.
     fn committed(&self, committed: &Committed);
 
-    /// Something happened to the sync as a whole.
+    /// Is called when an event of the sync occurs.
     fn event(&self, event: &Event);
 
-    /// The status is another one.
+    /// Is called when the status has changed.
     fn status(&self, status: &DriverStatus);
 }
 
-/// An observer that looks away.
+/// An observer that ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 
@@ -142,9 +142,9 @@ pub struct Driver {
     status: watch::Receiver<DriverStatus>,
     tokens: Arc<Tokens>,
     runs: AtomicU64,
-    /// Locked by the call that waits for its end, so that every other one waits as well.
+    /// Locked by the call that waits for its end, so that every other call waits as well.
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    /// Free for another driver when this one has stopped, or is dropped: a task that still ends
+    /// Released for another driver when this one has stopped or is dropped: a task that still ends
     /// then changes nothing.
     slot: Mutex<Option<EngineSlot>>,
 }
@@ -159,11 +159,11 @@ impl fmt::Debug for Command {
 }
 
 impl Driver {
-    /// Takes the engine lease and starts the task, at rest: [`run`](Self::run) sets it going.
+    /// Claims the engine lease and starts the task, at rest: [`run`](Self::run) starts the sync.
     ///
     /// # Errors
     /// `Busy`, naming the holder, if another living process, or another driver over the same
-    /// storage, runs the engine of this replica; else as the storage.
+    /// storage, runs the engine of this replica; else the errors of the storage.
     pub async fn start(parts: Parts, options: DriverOptions) -> Result<Self> {
         let slot = EngineSlot::take(&parts.storage, &options.holder)?;
         let lease = parts.storage.claim(options.holder.clone()).await?;
@@ -209,8 +209,8 @@ impl Driver {
         Ok(Self { commands, status, tokens, runs, task, slot })
     }
 
-    /// Starts the engine, or changes its goal. Ends a wait for the next attempt and asks the server
-    /// for the head again. Returns how often this method was called: a status with lower
+    /// Starts the engine, or changes its goal. Ends a wait for the next attempt and requests the
+    /// head of the server again. Returns how often this method was called: a status with lower
     /// [`runs`](DriverStatus::runs) was made before this call.
     ///
     /// # Errors
@@ -222,22 +222,22 @@ impl Driver {
         Ok(runs)
     }
 
-    /// From now on this is the token: the connection that is there [goes on](Connection::renew)
-    /// with it, and later ones are made with it; with a [provider](DriverOptions::token_provider),
-    /// only that connection, or else the next one. A driver that was refused connects at once. None
-    /// counts from the next connection on.
+    /// Sets the token. The open connection [continues](Connection::renew) with it, and later ones
+    /// are made with it; with a [provider](DriverOptions::token_provider), only that connection, or
+    /// else the next one. A driver that was refused connects at once. None applies from the next
+    /// connection on.
     pub fn set_token(&self, token: Option<String>) {
         self.tokens.give(token);
     }
 
-    /// What is going on, now and from now on.
+    /// Returns the status, now and from now on.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<DriverStatus> {
         self.status.clone()
     }
 
-    /// Lets go of the connection, finishes what the storage is at, gives the lease back, and ends.
-    /// Each call returns after that, however many there are at a time.
+    /// Closes the connection, finishes the storage's work, releases the lease, and ends. Each call
+    /// returns after that, however many there are at a time.
     pub async fn stop(&self) {
         // If the task has ended already, there is nothing to stop.
         let _ = self.commands.send(Command::Stop).await;
@@ -258,9 +258,9 @@ enum Kept {
 type LiveStream = BoxStream<'static, Result<Delivery>>;
 
 enum Stream {
-    /// Nothing polls it.
+    /// It is not polled.
     Idle(LiveStream),
-    /// Its next event is awaited; the handle drops it.
+    /// Its next event is awaited; the handle cancels that.
     Awaited(AbortHandle),
 }
 
@@ -273,26 +273,25 @@ struct DriverTask {
     tokens: Arc<Tokens>,
     connection: Option<(Ticket, Arc<dyn Connection>)>,
     connecting: Option<(Ticket, AbortHandle)>,
-    /// What the server heard last of how far each scope is, on this connection, and had nothing to
-    /// say against.
+    /// The newest acknowledgement of each scope that the server has accepted on this connection.
     told: BTreeMap<Scope, Ack>,
-    /// Whether the connection is given another token.
+    /// Whether the token of the connection is being renewed.
     renewing: bool,
-    /// What the server takes, and we.
+    /// The server's limits and those of the options, whichever are lower.
     push_limits: Limits,
     goal: Goal,
     payloads: BTreeMap<Ticket, Kept>,
     batches: BTreeMap<Scope, PushBatch>,
-    /// Why the batch of a scope is too large to travel, as the other side said it.
+    /// Why the batch of a scope is too large to send, as the other side reported it.
     too_large: BTreeMap<Scope, String>,
     /// The bytes that had moved on the connection when the engine was last notified.
     moved: Moved,
     streams: BTreeMap<Ticket, Stream>,
-    /// Whether the outbox is being looked at, and has to be looked at again.
+    /// Whether the outbox is being read, and has to be read again.
     looking: bool,
     look_again: bool,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
-    /// How much of the work is the storage's, and must not be dropped.
+    /// How many futures of the storage are under way: they must not be dropped.
     storing: usize,
     commits: watch::Receiver<u64>,
     publish: watch::Sender<DriverStatus>,
@@ -303,7 +302,7 @@ struct DriverTask {
 }
 
 impl DriverTask {
-    /// The engine's time: it only moves forward, whatever is done to this machine's clock.
+    /// Returns the engine's time: it only moves forward, also if this machine's clock is set.
     fn now(&self) -> clock::Instant {
         clock::Instant(0).plus(self.started.elapsed())
     }
@@ -324,7 +323,7 @@ impl DriverTask {
         }
     }
 
-    /// Whatever the last engine synced, from here on it is what the options say.
+    /// Sets the collections of all scopes to those of the options, whatever the last engine synced.
     async fn choose_collections(&mut self) -> Result<()> {
         for scope in self.options.scopes.clone() {
             let chosen = self.options.collections.clone();
@@ -379,7 +378,7 @@ impl DriverTask {
         self.shut_down().await;
     }
 
-    /// Before a request counts as overdue the engine is notified of what has moved on its link.
+    /// Notifies the engine of what has moved on its link, before a request counts as overdue.
     fn note_transfer(&mut self) {
         let now = self.connection.as_ref().and_then(|(_, connection)| connection.moved());
         let Some(now) = now else { return };
@@ -390,7 +389,7 @@ impl DriverTask {
     }
 
     fn use_new_token(&mut self) {
-        // The new token may belong to another principal with more access: a new greeting finds out.
+        // The new token may belong to another principal with more access: a new greeting shows it.
         let may_help = [ErrorKind::Unauthenticated, ErrorKind::PermissionDenied];
         match self.engine.progress().refused {
             Some(kind) if may_help.contains(&kind) => self.input(Input::Run(self.goal)),
@@ -398,7 +397,7 @@ impl DriverTask {
         }
     }
 
-    /// What the storage is at is finished, so that nothing is half done when the file is closed.
+    /// Finishes the storage's work, so that nothing is half done when the file is closed.
     async fn shut_down(mut self) {
         let connection = self.connection.take();
         self.input(Input::Stop);
@@ -436,7 +435,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_says_which_one_it_is() {
+    fn debug_output_of_a_command_is_its_name() {
         let told = [Command::Run(Goal::ONCE), Command::Stop].map(|command| format!("{command:?}"));
         assert_eq!(told, ["Run", "Stop"]);
     }

@@ -8,7 +8,7 @@ use crate::model::Scope;
 use crate::replica::Failed;
 
 impl DriverTask {
-    /// Notes what an event of the engine says about attempts.
+    /// Records what an event of the engine reports about attempts.
     pub(super) fn note_attempts(&mut self, event: &Event) {
         match event {
             Event::Disconnected(_) | Event::Stalled(..) => self.status.failures += 1,

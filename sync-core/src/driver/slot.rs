@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Storage;
 
-/// The right to claim the engine lease of a storage that other parts of this process may hold, too.
-/// It is free again once this is dropped.
+/// The right to claim the engine lease of a storage that other parts of this process may share. It
+/// is free again once this is dropped.
 ///
-/// A storage keeps other processes out, but a caller of [`Storage::claim`] in its own takes the
-/// lease from the one before. Two engines over one shared storage would so end each other.
+/// A storage keeps other processes out, but a call of [`Storage::claim`] in the same process takes
+/// the lease from the holder before. Two engines over one storage would end each other that way.
 #[derive(Debug)]
 pub struct EngineSlot<S: ?Sized = dyn Storage> {
     storage: Arc<S>,
 }
 
 struct Taken {
-    /// Where the storage is in memory. The slot holds it, so that no other storage is ever there.
+    /// The address of the storage. The slot holds it, so that no other storage gets that address.
     storage: usize,
     holder: String,
 }
@@ -32,10 +32,10 @@ fn address<S: ?Sized>(storage: &Arc<S>) -> usize {
 }
 
 impl<S: ?Sized> EngineSlot<S> {
-    /// Takes the slot of that storage.
+    /// Takes the slot of a storage.
     ///
     /// # Errors
-    /// `Busy`, naming the holder, while another one has it.
+    /// `Busy`, naming the holder, while another holder has it.
     pub fn take(storage: &Arc<S>, holder: &str) -> Result<Self> {
         let address = address(storage);
         let mut taken = taken();

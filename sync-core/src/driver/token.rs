@@ -1,4 +1,4 @@
-//! Where a replica's tokens come from.
+//! The sources of a replica's tokens.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -20,17 +20,18 @@ use crate::transport::{Connection, Transport};
 /// bad token costs two connections, however long it stays bad.
 #[async_trait]
 pub trait TokenProvider: Send + Sync + fmt::Debug + 'static {
-    /// A token that is good now; none to connect without one. `refused` is the one that the server
-    /// did not take, if that is why it is asked: it should not be given again. A gateway's 401
-    /// counts too, with one difference: it may not be about the token, so the same one may be given
-    /// again, and is tried after a while.
+    /// Returns a token that is valid now; none to connect without one. `refused` is the token that
+    /// the server refused, if that is the reason for the call: it should not be returned again. A
+    /// gateway's 401 counts too, with one difference: it may not concern the token, so the same
+    /// token may be returned again, and is tried after a while.
     ///
-    /// It has to answer within the time that connecting may take, and its future may be dropped. A
-    /// panic counts as an error that is tried again.
+    /// It has to return within the time that connecting may take, and its future may be dropped. A
+    /// panic counts as an error that is retried.
     ///
     /// # Errors
-    /// Whatever keeps it from knowing. The replica's status shows the error, and its advice says
-    /// when it is asked again: with *never*, when the replica is given a token or run again.
+    /// Any error that keeps it from returning a token. The replica's status shows the error, and
+    /// its advice sets when the provider is called again: with *never*, when the replica is given a
+    /// token or run again.
     async fn token(&self, refused: Option<&str>) -> Result<Option<String>>;
 }
 
@@ -43,8 +44,8 @@ impl<F> fmt::Debug for FnTokens<F> {
     }
 }
 
-/// A closure as a [`TokenProvider`]. It is given the token that was refused, if that is why it is
-/// asked.
+/// Makes a [`TokenProvider`] of a closure. The argument is the token that was refused, if that is
+/// the reason for the call.
 ///
 /// ```
 /// use sync_core::driver::{TokenProvider, tokens_from};
@@ -81,23 +82,22 @@ pub(super) struct Tokens {
 
 #[derive(Default)]
 struct State {
-    /// What the app gave. With a provider it is for the connection that is there, or else the next
-    /// one.
+    /// The app's token. With a provider it is for the open connection, or else the next one.
     given: Option<String>,
-    /// It was given after the newest attempt to connect had chosen its token.
+    /// Whether it was given after the newest attempt to connect had chosen its token.
     is_untried: bool,
-    /// What the server took last.
+    /// The token that the server accepted last.
     taken: Option<Option<String>>,
-    /// What the server refused last, unless something new was given since.
+    /// The token that the server refused last, unless a new one was given since.
     refused: Option<Option<String>>,
-    /// What something on the way to the server refused last. It may be good all the same.
+    /// The token that something on the way to the server refused last. It may still be valid.
     doubted: Option<Option<String>>,
-    /// The connection was given another token, and nothing was refused on it since.
+    /// Whether the connection was given another token, and nothing was refused on it since.
     renewed: bool,
 }
 
 impl fmt::Debug for State {
-    /// Without the tokens.
+    /// Omits the tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").finish_non_exhaustive()
     }
@@ -122,34 +122,36 @@ impl Tokens {
         self.given.notify_one();
     }
 
-    /// Whether a token was given while the newest attempt to connect was under way, or later.
+    /// Returns whether a token was given while the newest attempt to connect was under way, or
+    /// later.
     pub(super) fn is_untried(&self) -> bool {
         self.state().is_untried
     }
 
-    /// Completes when a token was given since the last time.
+    /// Completes when a token was given since the last call.
     pub(super) async fn was_given(&self) {
         self.given.notified().await;
     }
 
-    /// Forgets the refused token, so that the next attempt may use any token again.
+    /// Clears the refused token, so that the next attempt may use any token again.
     pub(super) fn forgive(&self) {
         self.state().refused = None;
     }
 
-    /// Something that is not the server refused a request for the token that the connection has.
+    /// Records that something other than the server refused a request for the connection's token.
     pub(super) fn doubt_taken(&self) {
         let mut state = self.state();
         let taken = state.taken.clone();
         state.doubted = taken;
     }
 
-    /// A request was refused for the token that the connection has. Whether another one may be had.
+    /// Records that a request was refused for the connection's token. Returns whether another one
+    /// may be available.
     pub(super) fn refuse_taken(&self) -> bool {
         let mut state = self.state();
         let taken = state.taken.take();
         if std::mem::take(&mut state.renewed) {
-            // It may have been asked under the token before: another connection finds out.
+            // The request may have used the token before: another connection shows it.
             return true;
         }
         if let Some(taken) = taken {
@@ -159,7 +161,7 @@ impl Tokens {
         self.provider.is_some() || state.given.as_ref().is_some_and(is_new)
     }
 
-    /// The token that was given and that the connection does not have yet.
+    /// Returns the token that was given and that the connection does not have yet.
     pub(super) fn to_renew(&self) -> Option<String> {
         let mut state = self.state();
         let token = state.given.clone()?;
@@ -169,7 +171,7 @@ impl Tokens {
         (state.taken.as_ref() != Some(&Some(token.clone()))).then_some(token)
     }
 
-    /// The connection goes on with this token.
+    /// Records that the connection continues with this token.
     pub(super) fn renewed(&self, token: String) {
         let mut state = self.state();
         state.taken = Some(Some(token));
@@ -177,8 +179,8 @@ impl Tokens {
         state.renewed = true;
     }
 
-    /// The server does not take this token for the connection that is there. Whether another one
-    /// may be had.
+    /// Records that the server refused this token for the open connection. Returns whether another
+    /// one may be available.
     pub(super) fn refuse_renewal(&self, token: String) -> bool {
         let mut state = self.state();
         (state.taken, state.renewed) = (Some(Some(token)), false);
@@ -212,7 +214,7 @@ impl Tokens {
     }
 
     /// Connects with the next token, and once more if that one is refused and another one may be
-    /// had.
+    /// available.
     pub(super) async fn connect(
         &self,
         transport: &dyn Transport,
@@ -251,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_of_tokens_does_not_tell_them() {
+    fn debug_output_does_not_contain_tokens() {
         let printed = format!("{:?}", Tokens::new(Some("secret".to_owned()), None));
         assert!(printed.contains("State") && !printed.contains("secret"), "{printed}");
     }

@@ -21,7 +21,7 @@ pub(super) enum Acknowledged {
 }
 
 impl Acknowledged {
-    /// The position has moved: an acknowledgement under way is sent once more afterwards.
+    /// Records that the position has moved: an acknowledgement under way is sent again afterwards.
     pub(super) fn after_a_move(self) -> Self {
         match self {
             Self::Telling { ticket, .. } => Self::Telling { ticket, moved: true },
@@ -35,7 +35,7 @@ impl Acknowledged {
 const BETWEEN_DIFFERENCES: Duration = Duration::from_secs(60 * 60);
 
 impl Engine {
-    /// Acknowledges the position, unless an earlier one is being acknowledged: then afterwards.
+    /// Acknowledges the position; if an earlier one is being acknowledged, afterwards.
     pub(super) fn acknowledge(&mut self, scope: &Scope) {
         if self.connection().is_none() {
             return;
@@ -49,7 +49,7 @@ impl Engine {
         }
     }
 
-    /// The server compared digests, or had nothing to compare.
+    /// Handles the server's answer after it compared digests, or had nothing to compare.
     pub(super) fn handle_acknowledged(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! Which way a replica syncs.
+//! The direction of a replica's sync.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,13 +25,13 @@ impl Direction {
     /// All directions.
     pub const ALL: [Self; 3] = [Self::Push, Self::Pull, Self::Both];
 
-    /// Whether local edits are pushed.
+    /// Returns whether local edits are pushed.
     #[must_use]
     pub fn pushes(self) -> bool {
         self != Self::Pull
     }
 
-    /// Whether the server's changes are pulled.
+    /// Returns whether the server's changes are pulled.
     #[must_use]
     pub fn pulls(self) -> bool {
         self != Self::Push
@@ -43,7 +43,7 @@ impl Direction {
         Goal { push: self.pushes(), pull: self.pulls(), live }
     }
 
-    /// The word for it.
+    /// Returns its text.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

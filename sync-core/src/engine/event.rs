@@ -81,7 +81,7 @@ pub struct ScopeProgress {
 }
 
 impl ScopeProgress {
-    /// How many positions are left: at least as many as documents.
+    /// Returns how many positions are left: at least as many as documents.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.head.0.saturating_sub(self.position.0)
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_remains_is_what_lies_between_the_position_and_the_head() {
+    fn remaining_positions_are_those_between_the_position_and_the_head() {
         let at =
             |position, head| ScopeProgress { position: Seq(position), head: Seq(head), pulled: 0 };
         let remaining = [at(3, 10), at(9, 10), at(10, 10), at(11, 10)].map(|p| p.remaining());

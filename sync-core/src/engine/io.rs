@@ -48,7 +48,7 @@ pub struct ChunkMeta {
 }
 
 impl ChunkMeta {
-    /// The cursor that continues after the chunk, which began at `cursor`.
+    /// Returns the cursor that continues after the chunk, which began at `cursor`.
     pub(super) fn follow(&self, cursor: &Cursor) -> Cursor {
         let next = cursor.advanced(self.epoch, self.next, self.head, self.mark.as_ref());
         next.at(self.bookmark.clone())
@@ -121,7 +121,7 @@ pub enum Answer {
     /// Verdicts; their payload is kept under the ticket of the input. The newest position among
     /// them.
     Decided(Seq),
-    /// The batch was recalled before the server took it.
+    /// The batch was recalled before the server applied it.
     Recalled,
     /// The server has another batch under this id: a new identity is needed.
     Cloned,
@@ -150,7 +150,7 @@ pub struct ScopeGreeting {
     pub epoch: Epoch,
     /// The head.
     pub head: Seq,
-    /// Whether the replica's position means something.
+    /// The reset, if the replica's position is not valid.
     pub reset: Option<Reset>,
     /// The newest batch that the server remembers of this replica.
     pub last_push: PushId,
@@ -186,7 +186,7 @@ pub enum Input {
         /// The reason.
         failure: Failure,
     },
-    /// A pull was answered, or a live stream brought something.
+    /// A pull was answered, or a live stream delivered something.
     Delivered {
         /// The scope.
         scope: Scope,
@@ -229,7 +229,7 @@ pub enum Input {
         /// The effect.
         result: Result<Settlement, Failure>,
     },
-    /// The server took note of a position; a reset if its documents differ there.
+    /// The server recorded a position; a reset if its documents differ there.
     Acknowledged {
         /// The scope.
         scope: Scope,
@@ -249,12 +249,12 @@ pub enum Input {
     Forgotten {
         /// The scope.
         scope: Scope,
-        /// Whether it worked.
+        /// Whether it succeeded.
         result: Result<(), Failure>,
     },
     /// The replica has a new identity.
     Reidentified {
-        /// Whether it worked.
+        /// Whether it succeeded.
         result: Result<(), Failure>,
     },
     /// There is something to push.
@@ -374,8 +374,8 @@ pub enum Output {
         /// The batch.
         push: PushId,
     },
-    /// Pass the refusal of a batch to the storage that is too large to send and was recalled; the
-    /// result is `Settled`.
+    /// Pass the rejection of a batch that is too large to send, and was recalled, to the storage;
+    /// the result is `Settled`.
     Refuse {
         /// The scope.
         scope: Scope,
@@ -390,7 +390,7 @@ pub enum Output {
     Reset {
         /// The scope.
         scope: Scope,
-        /// How.
+        /// The reset.
         reset: Reset,
     },
     /// Remove a scope from the device; answer with `Forgotten`.

@@ -1,9 +1,9 @@
 //! The engine: a pure state machine that decides what a replica does next.
 //!
-//! Facts go in through [`Engine::handle_input`], commands come out of [`Engine::poll_output`] until
-//! it is empty. The engine spawns no task, reads no clock and draws no randomness: each fact
-//! carries the time, and chance comes from a seed. Payloads stay with the caller, which executes
-//! the commands; the engine names them by [`Ticket`].
+//! The caller passes facts to [`Engine::handle_input`], and takes commands from
+//! [`Engine::poll_output`] until there are none. The engine spawns no task, reads no clock and
+//! draws no randomness: each fact carries the time, and jitter comes from a seed. Payloads stay
+//! with the caller, which executes the commands; the engine names them by [`Ticket`].
 //!
 //! ```text
 //!              Input (facts)                                Output (commands)
@@ -27,10 +27,10 @@
 //! | Loop | Kept alive by | Measure | Without it |
 //! |---|---|---|---|
 //! | connect, greet, lose the link | the link, the server | the position, settled edits | session backs off |
-//! | push a batch that dies with its link | the link, the server | settled edits | push pauses, pull continues |
+//! | push a batch that is cut with its link | the link, the server | settled edits | push pauses, pull continues |
 //! | push, settle, push again | verdicts that leave an edit as it was | settled edits | push pauses, pull continues |
 //! | recall a batch, form a smaller one | the server | settled edits; one recall is free | push pauses |
-//! | pull that dies with its link | the link, the server | the position | pull pauses, push continues |
+//! | pull that is cut with its link | the link, the server | the position | pull pauses, push continues |
 //! | chunk out of place, refused by the storage, or empty before the head | the server, the storage | the position; one repetition is free | pull pauses |
 //! | live stream that fails or delivers nothing | the server | the position | pull pauses |
 //! | reset, pull, reset again | the server, the storage | time: a reset moves the position back; one is free | pull pauses |
@@ -133,7 +133,7 @@ pub struct EngineOptions {
     pub request_timeout: Duration,
     /// How much the first push batches hold, in bytes. The limit follows the link from there.
     pub first_push_bytes: usize,
-    /// The same of the first chunks that are pulled.
+    /// How much the first chunks that are pulled hold, in bytes, likewise.
     pub first_pull_bytes: usize,
     /// Whether a scope that was pulled before is removed from the device when the server's greeting
     /// reports that it may not be seen any more.
@@ -142,7 +142,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     /// Two chunks ahead within 16 MiB, 15 s to connect, 60 s for a request, batches from 128 KiB
-    /// and chunks from 256 KiB on; what was revoked leaves.
+    /// and chunks from 256 KiB on; revoked scopes are removed.
     fn default() -> Self {
         Self {
             depth: 2,
@@ -164,13 +164,13 @@ struct ScopeMachine {
 }
 
 impl ScopeMachine {
-    /// Whether pulling or pushing was stopped, because a retry cannot succeed.
+    /// Returns whether pulling or pushing was stopped, because a retry cannot succeed.
     fn is_refused(&self) -> bool {
         self.pull.refusal().or(self.push.refusal()).is_some()
     }
 }
 
-/// The machine. `Clone + Eq + Hash`, without payloads: a model checker can explore it.
+/// The state machine. `Clone + Eq + Hash`, without payloads: a model checker can explore it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Engine {
     options: EngineOptions,
@@ -179,7 +179,7 @@ pub struct Engine {
     scopes: BTreeMap<Scope, ScopeMachine>,
     /// The attempts to connect since a measure moved.
     backoff: Backoff,
-    /// A new identity is being taken.
+    /// Whether a new identity is being taken.
     reidentifying: bool,
     /// The identities that were taken since an edit was settled; a position that moves is no
     /// progress for them.
@@ -191,7 +191,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine at rest. The seed feeds the jitter of retries.
+    /// Makes an engine at rest. The seed is for the jitter of retries.
     #[must_use]
     pub fn new(options: EngineOptions, seed: u64) -> Self {
         Self {
@@ -209,18 +209,18 @@ impl Engine {
         }
     }
 
-    /// A fresh ticket, for naming a payload.
+    /// Returns a new ticket, to name a payload.
     pub fn ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         Ticket(self.last_ticket)
     }
 
-    /// The next command; none when all commands were returned.
+    /// Returns the next command; none when all commands were returned.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When `Input::Tick` is due at the latest.
+    /// Returns when `Input::Tick` is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         // Without a connection nothing of a scope can be tried again, however long its own wait is
@@ -279,7 +279,7 @@ impl Engine {
         self.tell_if_in_sync();
     }
 
-    /// The current state of the sync.
+    /// Returns the current state of the sync.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let phase = match &self.session {
@@ -295,7 +295,7 @@ impl Engine {
         Progress { phase, scopes: scopes.collect(), refused }
     }
 
-    /// Whether everything that the goal requires is done, as far as the engine knows.
+    /// Returns whether everything that the goal requires is done, as far as the engine knows.
     #[must_use]
     pub fn is_in_sync(&self) -> bool {
         let goal = self.goal;

@@ -11,9 +11,9 @@ use crate::engine::retry::Chance;
 use crate::error::{ErrorKind, Retry};
 use crate::model::{Epoch, Limits, Scope, Seq};
 
-/// The slowest link on which the time for a push is enough, in bytes per second. Bytes that the
-/// operating system has accepted and not sent yet are not seen to move, so a large batch gets more
-/// time from the beginning.
+/// The slowest link on which the time for a push is enough, in bytes per second. The engine does
+/// not observe bytes that the operating system has accepted and not sent yet, so a large batch gets
+/// more time from the beginning.
 const SLOWEST: usize = 2 << 10;
 
 /// Where a batch is.
@@ -37,13 +37,13 @@ enum PushState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PushMachine {
     state: PushState,
-    /// Something was written since the storage was asked for a batch.
+    /// Whether something was written since a batch was requested from the storage.
     grew: bool,
     /// The newest position that a verdict named.
     settled: Seq,
     /// The newest position that verdicts on their way name.
     answered: Seq,
-    /// No attempt before this. It outlives the link: another link does not make the same push work.
+    /// No attempt before this. It is kept without a link: another link does not help the same push.
     pause: Option<Instant>,
     /// The attempts since an edit made progress.
     backoff: Backoff,
@@ -51,13 +51,13 @@ pub(super) struct PushMachine {
     unit: Unit,
     /// The limits of the last request to the storage.
     asked: Limits,
-    /// The storage's batch cannot get smaller, and the peer refuses it by its size: it is recalled,
-    /// and refused here.
+    /// Whether the storage's batch cannot get smaller, and the peer refuses it by its size: it is
+    /// recalled, and rejected here.
     too_large: bool,
-    /// So often the link was lost because of its size.
+    /// How often the link was lost because of its size.
     oversized: u8,
-    /// An exchange that moved nothing was followed by another one at once, since the last that
-    /// failed or made progress.
+    /// Whether an exchange that moved nothing was followed by another one at once, since the last
+    /// that failed or made progress.
     again: bool,
     /// The epoch of the log in the greeting.
     pub(super) epoch: Option<Epoch>,
@@ -81,8 +81,8 @@ impl PushMachine {
         }
     }
 
-    /// The replica has another identity: the batch in flight is formed again. Failed attempts still
-    /// count.
+    /// Handles another identity of the replica: the batch in flight is formed again. Failed
+    /// attempts still count.
     pub(super) fn rename(&mut self) {
         self.state = PushState::Unknown;
         self.forget_positions();
@@ -96,12 +96,12 @@ impl PushMachine {
         }
     }
 
-    /// When the attempt after a failed one begins.
+    /// Returns when the attempt after a failed one begins.
     pub(super) fn pause(&self) -> Option<Instant> {
         self.pause
     }
 
-    /// A wait for the next attempt ends.
+    /// Ends a wait for the next attempt.
     pub(super) fn end_pause(&mut self) {
         self.pause = None;
     }
@@ -110,14 +110,14 @@ impl PushMachine {
         matches!(self.state, PushState::InFlight { deadline, .. } if deadline <= now)
     }
 
-    /// Bytes were sent to the server: the deadline of the push moves.
+    /// Moves the deadline of the push: bytes were sent to the server.
     pub(super) fn bytes_moved(&mut self, until: Instant) {
         if let PushState::InFlight { deadline, .. } = &mut self.state {
             *deadline = until.max(*deadline);
         }
     }
 
-    /// Whether a pause is over.
+    /// Ends a pause that is over. Returns whether there was one.
     pub(super) fn wake(&mut self, now: Instant) -> bool {
         let over = self.pause.is_some_and(|p| p <= now);
         if over {
@@ -130,7 +130,7 @@ impl PushMachine {
         self.state == PushState::Empty && !self.grew
     }
 
-    /// Why trying again cannot help.
+    /// Returns why trying again cannot help.
     pub(super) fn refusal(&self) -> Option<ErrorKind> {
         match self.state {
             PushState::Refused(kind) => Some(kind),
@@ -142,13 +142,13 @@ impl PushMachine {
         self.settled
     }
 
-    /// The positions that verdicts named mean nothing any more.
+    /// Discards the positions that verdicts named: they are not valid any more.
     pub(super) fn forget_positions(&mut self) {
         self.settled = Seq(0);
         self.answered = Seq(0);
     }
 
-    /// The link was lost: whether the batch arrived is unknown, and the same batch is pushed again.
+    /// Handles the loss of the link: whether the batch arrived is unknown, and it is pushed again.
     pub(super) fn lose_link(&mut self) {
         if matches!(
             self.state,
@@ -164,9 +164,9 @@ impl PushMachine {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
 
-    /// The link was lost while a batch was on it. Returns whether there was one. `pulls` is whether
-    /// documents had been requested from the server too, so that the size of its answer may have
-    /// been the reason.
+    /// Handles the loss of the link for a batch that was on it. Returns whether there was one.
+    /// `pulls` is whether documents had been requested from the server too, so that the size of its
+    /// answer may have been the reason.
     pub(super) fn blame(
         &mut self,
         now: Instant,
@@ -187,8 +187,8 @@ impl PushMachine {
         true
     }
 
-    /// Whether the storage could not make a batch smaller: it is over the limits, and was not
-    /// recalled.
+    /// Returns whether the storage could not make a batch smaller: it is over the limits, and was
+    /// not recalled.
     fn is_indivisible(&self, batch: BatchMeta) -> bool {
         let fits = batch.bytes <= self.asked.bytes && batch.documents <= self.asked.documents;
         !batch.recall && !fits
@@ -371,14 +371,13 @@ impl Engine {
         }
     }
 
-    /// A step of a push failed that was not cut with its link.
+    /// Handles a failed step of a push that was not cut with its link.
     fn fail_push(&mut self, now: Instant, scope: &Scope, failure: Failure) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;
         push.state = PushState::Unknown;
         let needs_link = Self::needs_new_link(&failure) || failure.kind == ErrorKind::Superseded;
-        // A batch that is too large gets smaller, or is refused here: it is no refusal of the
-        // scope.
+        // A batch that is too large gets smaller, or is rejected here: the scope is not refused.
         let is_final = failure.retry == Retry::Never && failure.kind != ErrorKind::TooLarge;
         if !needs_link && (is_final || !self.options.retry.enabled) {
             push.state = PushState::Refused(failure.kind);
@@ -391,15 +390,15 @@ impl Engine {
         self.tell(Event::Stalled(scope.clone(), failure));
     }
 
-    /// The server does not serve the scope.
+    /// Records that the server does not serve the scope.
     pub(super) fn refuse_push(&mut self, scope: &Scope, kind: ErrorKind) {
         if let Some(machine) = self.scopes.get_mut(scope) {
             machine.push.state = PushState::Refused(kind);
         }
     }
 
-    /// After a new epoch: positions of verdicts are not valid any more, and a batch in flight is
-    /// sent again.
+    /// Pushes again after a new epoch: positions of verdicts are not valid any more, and a batch in
+    /// flight is sent again.
     pub(super) fn push_again(&mut self, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let push = &mut machine.push;

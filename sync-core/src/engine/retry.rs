@@ -74,13 +74,13 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Whether the next failure is the first one of a row.
+    /// Returns whether the next failure is the first one of a row.
     pub(super) fn is_fresh(&self, now: Instant, policy: &RetryPolicy) -> bool {
         self.attempts == 0 || now.since(self.until) >= policy.ceiling
     }
 
-    /// When to try again: a random time up to the attempt's longest delay ("full jitter", Brooker
-    /// 2015), or that delay.
+    /// Returns when to try again: after a random time up to the attempt's longest delay ("full
+    /// jitter", Brooker 2015), or after that delay.
     pub(super) fn failure(
         &mut self,
         now: Instant,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn with_jitter_every_delay_up_to_the_longest_comes_about() {
+    fn with_jitter_every_delay_up_to_the_longest_occurs() {
         let first = Duration::from_millis(2);
         let policy = RetryPolicy { first, ceiling: first, ..RetryPolicy::default() };
         let mut chance = Chance::new(1);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_asks_for_is_the_least() {
+    fn a_delay_is_at_least_what_the_server_requests() {
         let (mut backoff, mut chance) = (Backoff::default(), Chance::new(1));
         let asked = Retry::Later(Some(Duration::from_secs(90)));
         let at = backoff.failure(Instant(0), asked, &RetryPolicy::default(), &mut chance);

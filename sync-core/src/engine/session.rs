@@ -1,4 +1,4 @@
-//! The connection: made, lost, made again.
+//! The connection: how it is made, lost and made again.
 
 use super::pull::PullMachine;
 use super::push::PushMachine;
@@ -19,7 +19,7 @@ pub(super) enum LinkState {
     Connecting { ticket: Ticket, deadline: Instant },
     /// The connection is open.
     Online { ticket: Ticket },
-    /// It failed, and is made again then.
+    /// It failed, and is made again at that time.
     BackingOff { until: Instant },
     /// It was refused, and trying again cannot help.
     Refused(ErrorKind),
@@ -112,7 +112,7 @@ impl Engine {
         self.session = LinkState::Online { ticket };
         self.tell(Event::Connected);
         for machine in self.scopes.values_mut() {
-            // A pause that was over before the connection was made holds up nothing.
+            // A pause that was over before the connection was made delays nothing.
             machine.pull.wake(now);
             machine.push.wake(now);
         }
@@ -158,12 +158,12 @@ impl Engine {
         }
     }
 
-    /// Any failure that means the link is no good: everything that was pending on it fails at once.
+    /// Handles the failure of the link: everything that was pending on it fails at once.
     pub(super) fn handle_link_lost(&mut self, now: Instant, ticket: Ticket, failure: Failure) {
         self.end_link(now, ticket, failure, false);
     }
 
-    /// The same if a request that failed before is to blame.
+    /// The same; `blamed` is whether a request that failed before is to blame.
     fn end_link(&mut self, now: Instant, ticket: Ticket, failure: Failure, blamed: bool) {
         let is_ours = match self.session {
             LinkState::Connecting { ticket: t, .. } | LinkState::Online { ticket: t } => {
@@ -183,8 +183,8 @@ impl Engine {
             return;
         }
         if blamed {
-            // The link was good until then: it is the request that waits longer each time, and
-            // holds up nothing else.
+            // The link worked until then: the request waits longer each time, and delays nothing
+            // else.
             self.backoff.success();
         }
         let until = self.backoff.failure(now, failure.retry, &self.options.retry, &mut self.chance);
@@ -213,14 +213,14 @@ impl Engine {
         }
     }
 
-    /// Whether a failure of one request on a working connection ends the connection, by its retry
+    /// Returns whether a failure of one request on a working connection ends it, by its retry
     /// advice. A token that is not valid any more is invalid for the whole connection, whichever
     /// scope's request failed.
     pub(super) fn needs_new_link(failure: &Failure) -> bool {
         failure.retry == Retry::Reconnect || failure.kind == ErrorKind::Unauthenticated
     }
 
-    /// Another identity is needed; once, however many answers report it.
+    /// Takes another identity; only once, however many answers report the need.
     pub(super) fn reidentify(&mut self) {
         if !std::mem::replace(&mut self.reidentifying, true) {
             self.out(Output::Reidentify);
@@ -260,12 +260,12 @@ impl Engine {
         self.tell(Event::Disconnected(failure));
     }
 
-    /// The connection failed for a local reason: connect again later.
+    /// Ends the connection for a local reason: it is made again later.
     pub(super) fn lose_link_to(&mut self, now: Instant, failure: Failure) {
         self.lose_blamed_link(now, failure, false);
     }
 
-    /// The same; whether a request that failed is to blame.
+    /// The same; `blamed` is whether a request that failed is to blame.
     pub(super) fn lose_blamed_link(&mut self, now: Instant, failure: Failure, blamed: bool) {
         if let Some(ticket) = self.connection() {
             self.end_link(now, ticket, failure, blamed);
@@ -286,8 +286,8 @@ impl Engine {
         }
     }
 
-    /// Whether a request is overdue. The caller that executes the commands first passes what has
-    /// [moved](super::Input::Transferred), and then that time passed.
+    /// Returns whether a request is overdue. The caller that executes the commands first passes
+    /// what [moved](super::Input::Transferred), and then that time passed.
     #[must_use]
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.scopes.values().any(|s| s.pull.is_overdue(now) || s.push.is_overdue(now))
@@ -311,7 +311,7 @@ impl Engine {
         }
     }
 
-    /// Scopes whose own wait is over.
+    /// Retries the scopes whose wait is over.
     fn retry_scopes(&mut self, now: Instant) {
         let scopes: Vec<Scope> = self.scopes.keys().cloned().collect();
         for scope in scopes {

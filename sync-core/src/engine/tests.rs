@@ -152,7 +152,7 @@ const PUSH: Goal = Goal { push: true, pull: false, live: false };
 const FOLLOW: Goal = Goal { push: false, pull: true, live: true };
 
 #[test]
-fn a_catch_up_asks_ahead_while_a_chunk_is_applied_and_no_further_than_allowed() {
+fn a_catch_up_requests_ahead_within_bounds_while_a_chunk_is_applied() {
     let mut s = Script::new();
     s.connect(PULL, 900);
     let (first, after) = s.pull_in();
@@ -175,7 +175,7 @@ fn a_catch_up_asks_ahead_while_a_chunk_is_applied_and_no_further_than_allowed() 
 }
 
 #[test]
-fn a_chunk_that_tells_of_an_older_head_is_not_the_end_of_a_pull() {
+fn a_chunk_with_an_older_head_is_not_the_end_of_a_pull() {
     let mut s = Script::new();
     s.connect(PULL, 3);
     let (first, _) = s.pull_in();
@@ -191,7 +191,7 @@ fn a_chunk_that_tells_of_an_older_head_is_not_the_end_of_a_pull() {
 }
 
 #[test]
-fn bytes_bound_how_far_it_asks_ahead() {
+fn bytes_bound_how_far_it_requests_ahead() {
     let mut s = Script::new();
     s.engine.options.window_bytes = 150;
     s.connect(PULL, 900);
@@ -203,7 +203,7 @@ fn bytes_bound_how_far_it_asks_ahead() {
 }
 
 #[test]
-fn a_chunk_out_of_its_place_is_thrown_away_and_asked_for_again() {
+fn a_chunk_out_of_place_is_discarded_and_requested_again() {
     let mut s = Script::new();
     s.connect(PULL, 3);
     let (first, _) = s.pull_in();
@@ -214,7 +214,7 @@ fn a_chunk_out_of_its_place_is_thrown_away_and_asked_for_again() {
 }
 
 #[test]
-fn a_chunk_that_the_storage_refuses_starts_the_pull_again_from_the_checkpoint() {
+fn a_chunk_that_the_storage_rejects_restarts_the_pull_from_the_checkpoint() {
     let mut s = Script::new();
     s.connect(PULL, 300);
     let (first, _) = s.pull_in();
@@ -230,7 +230,7 @@ fn a_chunk_that_the_storage_refuses_starts_the_pull_again_from_the_checkpoint() 
 }
 
 #[test]
-fn at_the_head_it_follows_live_from_the_very_position() {
+fn at_the_head_it_follows_live_from_the_exact_position() {
     let mut s = Script::new();
     s.connect(FOLLOW, 2);
     let (first, _) = s.pull_in();
@@ -319,7 +319,7 @@ fn what_is_written_while_a_batch_is_on_its_way_is_pushed_after_it() {
 }
 
 #[test]
-fn a_verdict_never_moves_the_pull_position_but_asks_for_what_it_speaks_of() {
+fn a_verdict_never_moves_the_pull_position_but_requests_the_state_it_names() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 0);
     let (pull, _) = s.pull_in();
@@ -349,7 +349,7 @@ fn a_permanent_refusal_does_not_loop() {
 }
 
 #[test]
-fn a_wait_of_a_scope_that_is_over_wakes_nobody_while_there_is_no_connection() {
+fn a_wait_of_a_scope_that_is_over_sets_no_deadline_without_a_connection() {
     let mut s = Script::new();
     let ticket = s.connect(PULL, 100);
     let (pull, _) = s.pull_in();
@@ -374,7 +374,7 @@ fn a_wait_of_a_scope_that_is_over_wakes_nobody_while_there_is_no_connection() {
 }
 
 #[test]
-fn a_scope_that_is_not_welcome_is_told_and_not_asked_for() {
+fn a_refused_scope_is_reported_and_not_requested() {
     let mut s = Script::new();
     s.input(Input::Run(Goal::ONCE));
     let Output::Connect { ticket, .. } = s.one() else { panic!() };
@@ -419,7 +419,7 @@ fn revoked() -> (Script, Vec<Output>) {
 }
 
 #[test]
-fn a_scope_that_was_revoked_leaves_the_device_and_the_app_is_told() {
+fn a_revoked_scope_is_removed_from_the_device_and_reported() {
     let (mut s, outputs) = revoked();
     assert!(outputs.contains(&Output::Forget { scope: scope() }), "{outputs:?}");
     s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
@@ -456,7 +456,7 @@ fn a_scope_that_is_served_again_while_it_is_forgotten_is_pulled_anew() {
 }
 
 #[test]
-fn a_scope_that_cannot_be_forgotten_now_is_forgotten_later() {
+fn a_scope_whose_removal_fails_is_removed_later() {
     let (mut s, _) = revoked();
     let failure = Failure { kind: ErrorKind::Storage, retry: Retry::Later(None) };
     s.input(Input::Forgotten { scope: scope(), result: Err(failure) });
@@ -469,7 +469,7 @@ fn a_scope_that_cannot_be_forgotten_now_is_forgotten_later() {
 }
 
 #[test]
-fn a_refusal_that_the_greeting_does_not_confirm_is_told_and_nothing_leaves() {
+fn a_refusal_that_the_greeting_does_not_confirm_removes_nothing() {
     let mut s = Script::new();
     let denied = Failure { kind: ErrorKind::PermissionDenied, retry: Retry::Never };
     for last in [false, true] {
@@ -492,7 +492,7 @@ fn a_refusal_that_the_greeting_does_not_confirm_is_told_and_nothing_leaves() {
 }
 
 #[test]
-fn a_reset_waits_for_the_storage_and_then_starts_from_where_it_stands() {
+fn a_reset_waits_for_the_storage_and_continues_from_its_position() {
     let mut s = Script::new();
     s.connect(PULL, 300);
     let (first, _) = s.pull_in();
@@ -545,7 +545,7 @@ fn at_the_head(s: &mut Script) -> Ticket {
 }
 
 #[test]
-fn documents_that_differ_are_pulled_afresh_once_and_then_shown_to_people() {
+fn documents_that_differ_are_pulled_again_once_and_then_reported() {
     let mut s = Script::new();
     s.connect(PULL, 2);
     let ticket = at_the_head(&mut s);
@@ -565,7 +565,7 @@ fn documents_that_differ_are_pulled_afresh_once_and_then_shown_to_people() {
 }
 
 #[test]
-fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
+fn a_position_that_moves_while_it_is_acknowledged_is_acknowledged_again() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 2);
     s.formed(None);
@@ -588,7 +588,7 @@ fn a_position_that_moves_while_the_server_is_told_of_it_is_told_again() {
 }
 
 #[test]
-fn what_became_of_a_position_that_was_told_on_a_lost_link_does_not_end_the_next_one() {
+fn an_answer_from_a_lost_link_does_not_end_the_next_acknowledgement() {
     let mut s = Script::new();
     let link = s.connect(PULL, 2);
     let before = at_the_head(&mut s);
@@ -608,7 +608,7 @@ fn what_became_of_a_position_that_was_told_on_a_lost_link_does_not_end_the_next_
 }
 
 #[test]
-fn a_storage_that_fails_for_a_while_is_asked_again_later() {
+fn a_storage_call_that_fails_is_retried_later() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.commands();

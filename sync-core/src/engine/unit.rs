@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::model::Limits;
 
-/// An exchange that takes less shows that the link carries more.
+/// A faster exchange shows that the link carries more.
 const QUICK: Duration = Duration::from_secs(2);
-/// An exchange that takes longer risks too much at once.
+/// A slower exchange risks too much at once.
 const SLOW: Duration = Duration::from_secs(15);
 /// No limit grows above this: twice what a batch or chunk may hold by default, so that a quarter of
 /// it is less.
@@ -16,7 +16,7 @@ const LEAST_AFTER_CUT: usize = 1 << 10;
 /// The number of quick exchanges at the largest size that is known to work, before a size that
 /// failed is tried again.
 const PROBE_AFTER: u8 = 8;
-/// The flat sum of one document in [`Limits::bytes`].
+/// The fixed amount per document in [`Limits::bytes`].
 const FLAT: usize = 64;
 
 /// The limit of one scope's exchanges in one direction.
@@ -42,7 +42,7 @@ impl Unit {
         Limits { documents: (self.bytes / FLAT).max(1), bytes: self.bytes }
     }
 
-    /// An exchange arrived that carried so much.
+    /// Records an exchange that carried so many bytes.
     pub(super) fn carried(&mut self, bytes: usize, took: Duration) {
         if bytes < self.bytes / 2 {
             // It shows nothing about the limit.

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Body(Bytes);
 
 impl Body {
-    /// Takes JSON text as it came from an app or a file.
+    /// Parses JSON text from an app or a file.
     ///
     /// # Errors
     /// `InvalidInput`, with the place, if it is not one JSON value, or is nested deeper than
@@ -25,7 +25,7 @@ impl Body {
     pub fn parse(text: impl Into<Bytes>) -> Result<Self> {
         let bytes = text.into();
         match serde_json::from_slice::<IgnoredAny>(&bytes) {
-            // IgnoredAny skips strings without looking at their encoding, so that is asked apart.
+            // IgnoredAny skips strings without checking their encoding, so it is checked here.
             Ok(_) => Self::trusted(bytes)?.portable(),
             Err(e) => {
                 Err(Error::new(ErrorKind::InvalidInput, "the body is not valid JSON").because(e))
@@ -44,21 +44,21 @@ impl Body {
         Ok(self)
     }
 
-    /// How deep its arrays and objects are nested: 0 for a number, 1 for `[1]`.
+    /// Returns how deep its arrays and objects are nested: 0 for a number, 1 for `[1]`.
     #[must_use]
     pub fn depth(&self) -> usize {
         portable::oddities(&self.0).depth
     }
 
-    /// Whether a string or a key in it holds half of a surrogate pair, which some readers of JSON
-    /// refuse.
+    /// Returns whether a string or a key in it holds half of a surrogate pair, which some readers
+    /// of JSON reject.
     #[must_use]
     pub fn has_half_pair(&self) -> bool {
         portable::oddities(&self.0).has_half_pair
     }
 
-    /// Takes bytes that were [parsed](Self::parse) before: from our own storage, or from a server
-    /// that did. Only their encoding is looked at.
+    /// Makes a body of bytes that were [parsed](Self::parse) before, by this side or by the server.
+    /// Checks only their encoding.
     ///
     /// # Errors
     /// `Protocol` if they are not UTF-8.
@@ -69,19 +69,18 @@ impl Body {
         }
     }
 
-    /// The same text in memory of its own, for what is kept: a body may share its buffer with a
-    /// whole message, which stays in memory as long as any part of it does.
+    /// Returns the same text in a separate buffer. A body may share its buffer with a whole
+    /// message, which stays in memory as long as the body, so a body that is kept is detached.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
-    /// Turns a value into its JSON.
+    /// Serializes a value as JSON.
     ///
     /// # Errors
-    /// `InvalidInput` if it has no JSON form (a map with keys that are not strings, for one), or is
-    /// nested deeper than
-    /// [`DEPTH`](Self::DEPTH).
+    /// `InvalidInput` if it has no JSON form (for example a map with keys that are not strings), or
+    /// is nested deeper than [`DEPTH`](Self::DEPTH).
     pub fn from_value(value: &impl Serialize) -> Result<Self> {
         match serde_json::to_vec(value) {
             Ok(text) => Self(text.into()).portable(),
@@ -91,7 +90,7 @@ impl Body {
         }
     }
 
-    /// Reads the JSON into a type.
+    /// Deserializes the JSON into a type.
     ///
     /// # Errors
     /// `InvalidInput` if the JSON is not of that type.
@@ -102,20 +101,20 @@ impl Body {
         })
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // The constructors refuse what is not UTF-8.
+        // The constructors reject bytes that are not UTF-8.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The JSON text as bytes.
+    /// Returns the JSON text as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// How many bytes it has.
+    /// Returns the length in bytes.
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "JSON is never empty")]
     pub fn len(&self) -> usize {

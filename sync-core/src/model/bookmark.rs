@@ -1,13 +1,13 @@
-//! The place of a replica in a backend that has no positions of ours.
+//! The position of a replica in a custom backend.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How far a custom backend says that a replica has come: a change token, a pair of time and id, a
-/// page's name. Only the backend knows what it means. It is stored with the documents that it
-/// covers, and handed back with the next request.
+/// A position in a custom backend: a change token, a pair of time and id, the name of a page. Only
+/// the backend can interpret it. It is stored with the documents that it covers, and sent with the
+/// next request.
 ///
 /// Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +17,7 @@ impl Bookmark {
     /// The longest bookmark, in bytes of UTF-8: 4 KiB.
     pub const MAX_BYTES: usize = 4 << 10;
 
-    /// Takes a bookmark as the backend gave it.
+    /// Makes a bookmark of the backend's text.
     ///
     /// # Errors
     /// `InvalidInput` if it is longer than [`Self::MAX_BYTES`].
@@ -31,7 +31,7 @@ impl Bookmark {
         Ok(Self(Arc::from(text)))
     }
 
-    /// The bookmark as text.
+    /// Returns the bookmark as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,7 +50,7 @@ impl fmt::Debug for Bookmark {
     }
 }
 
-/// The bookmarks between which a custom backend's chunk lies.
+/// The bookmarks at the start and the end of a custom backend's chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bookmarks {
     /// The bookmark of the request; none at the beginning.

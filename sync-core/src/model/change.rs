@@ -1,4 +1,4 @@
-//! What travels from a replica to the server, and what the server says of it.
+//! What a replica sends to the server, and the server's verdicts.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::codec::Codec;
 
-/// Which server state an edit was made on, by name only.
+/// Names the server state that an edit was made on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BaseRef {
     /// Its revision.
@@ -55,14 +55,12 @@ pub struct Change {
     /// The settled state that the edit was made on; none for an insert.
     ///
     /// A base from an earlier life of the log, above the cut at which that life ended, makes the
-    /// change a *re-offer*; if it names the change's own revision, it is the settled state itself
-    /// that is offered again.
+    /// change a *re-offer*. If the base names the change's own revision, the settled state itself
+    /// is offered again.
     pub base: Option<BaseRef>,
-    /// The base's body, sent along where the server resolves conflicts and its resolver asks for
-    /// it.
+    /// The base's body. It is sent if the server resolves conflicts and its resolver requires it.
     pub base_body: Option<Body>,
-    /// The new state. A revision with the stamp 0 leaves the stamp to the server, and so does
-    /// `created`.
+    /// The new state. The server sets the stamp of its revision, and `created`, where they are 0.
     pub state: DocumentState,
 }
 
@@ -86,7 +84,7 @@ impl Change {
         })
     }
 
-    /// Roughly the bytes that this change takes up, for limits.
+    /// Returns roughly how many bytes this change takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.collection.as_bytes().len()
@@ -98,10 +96,10 @@ impl Change {
 
 /// An immutable, durable slice of a replica's outbox, of one scope. Retries send the same batch.
 ///
-/// One of which something was erased since cannot be sent again as it was: it is *recalled*. That
-/// sends its name, its [digest](Self::digest) and its changes without any body, and asks what
-/// became of it. A server that has taken the batch tells the verdicts; one that has not takes it
-/// never more, and says so ([`Verdicts::Recalled`]).
+/// A batch of which something was erased since cannot be sent again as it was: it is *recalled*.
+/// The recall has the batch's name, its [digest](Self::digest) and its changes without bodies. A
+/// server that has applied the batch returns its verdicts. A server that has not answers
+/// [`Verdicts::Recalled`], and will not apply the batch later.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PushBatch {
     /// The scope that all its changes belong to.
@@ -112,10 +110,10 @@ pub struct PushBatch {
     pub id: PushId,
     /// The changes, in the order in which they were written.
     pub changes: Vec<Change>,
-    /// For a batch that is recalled, the digest of what it was.
+    /// If the batch is recalled, the digest of the batch as it was.
     pub recall: Option<u128>,
     /// The newest mark of the log that the replica has. A server whose log contradicts it was
-    /// restored, and takes nothing before that is sorted out. It is no part of the
+    /// restored from a backup, and applies no batch until that is resolved. It is not part of the
     /// [digest](Self::digest).
     pub mark: Option<LogMark>,
 }
@@ -131,7 +129,7 @@ impl PushBatch {
     /// message could hold millions. What a server takes is far below.
     pub const CHANGES: usize = 100_000;
 
-    /// The recall of this batch, by the digest of what it was.
+    /// Returns the recall of this batch, with the digest of the batch as it was.
     ///
     /// ```
     /// # use sync_core::model::{PushBatch, PushId, ReplicaId, Scope};
@@ -150,15 +148,14 @@ impl PushBatch {
         Self { recall: Some(digest), ..self }
     }
 
-    /// About how many bytes its changes take up on the wire.
+    /// Returns roughly how many bytes its changes take up on the wire.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.changes.iter().map(Change::weight).sum()
     }
 
-    /// What tells a batch from another one under the same name: the 128-bit XXH3 hash of the keys
-    /// and the digests of all changes. Base bodies do not count, they say nothing that the base's
-    /// revision does not.
+    /// Returns the 128-bit XXH3 hash of the keys and the digests of all changes. It distinguishes
+    /// batches of the same name. Base bodies are left out: the base's revision identifies them.
     #[must_use]
     pub fn digest(&self) -> u128 {
         self.recall.unwrap_or_else(|| {
@@ -168,7 +165,7 @@ impl PushBatch {
     }
 }
 
-/// The digest of a batch, by those of its changes.
+/// Returns the digest of a batch, from those of its changes.
 pub(crate) fn digest_of<'a>(
     changes: impl Iterator<Item = (&'a Collection, &'a DocumentId, u128)>,
 ) -> u128 {
@@ -181,7 +178,7 @@ pub(crate) fn digest_of<'a>(
     xxh3_128(&bytes)
 }
 
-/// What a change to a document adds to the digest of its batch.
+/// Returns what a change to a document adds to the digest of its batch.
 pub(crate) fn digest_of_state(base: Option<BaseRef>, state: &DocumentState) -> u128 {
     let mut bytes = Vec::new();
     base.encode(&mut bytes);
@@ -192,40 +189,40 @@ pub(crate) fn digest_of_state(base: Option<BaseRef>, state: &DocumentState) -> u
 /// The server's verdict on one change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict {
-    /// The position of the document's state that the verdict speaks of.
+    /// The position of the state that the verdict is about.
     pub seq: Seq,
-    /// What became of the change.
+    /// The decision.
     pub kind: VerdictKind,
-    /// For superseded, merged and conflict, for a change that was rejected by its clock, and for a
-    /// rejected one that would have erased the document: the state that the server holds now. For
-    /// accepted only where the state was stored under a revision that the change did not name: it
-    /// left its stamp to the server, or the backend has revisions of its own (`custom_backend` of
-    /// `transport-kit`). It may be newer than the verdict when the verdict is told again. None if
-    /// the states of all verdicts together would be too much for one message: the replica pulls it,
-    /// or is told when it pushes again.
+    /// The state that the server has now. Present for superseded, merged and conflict, for a change
+    /// that was rejected by its clock, and for a rejected one that would have erased the document.
+    /// Present for accepted only if the state was stored under a revision that the change did not
+    /// name: the change left its stamp to the server, or the backend has its own revisions
+    /// (`custom_backend` of `transport-kit`). It may be newer than a verdict that is sent again.
+    /// None if the states of all verdicts together would be too large for one message: the replica
+    /// pulls it, or receives it when it pushes again.
     pub current: Option<ServerState>,
 }
 
-/// What became of a change.
+/// The server's decision on a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum VerdictKind {
-    /// It is the document's state at that position.
+    /// The change is the document's state at that position.
     Accepted,
     /// The server kept its own state; nothing is left to decide.
     Superseded,
-    /// The server resolved a conflict into a state of its own making.
+    /// The server resolved a conflict into a new state.
     Merged,
-    /// It was made on something else than the server's current state: the replica resolves and
-    /// pushes again.
+    /// The change was made on another state than the server's current one: the replica resolves the
+    /// conflict and pushes again.
     Conflict,
-    /// It was refused and is not stored.
+    /// The change was rejected and is not stored.
     Rejected(Rejection),
 }
 
-/// Why a change was refused.
+/// Why a change was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rejection {
-    /// The kind of refusal.
+    /// The kind of rejection.
     pub code: RejectionCode,
     /// A sentence for people, of at most [`Rejection::REASON_BYTES`].
     pub reason: String,
@@ -235,8 +232,7 @@ impl Rejection {
     /// The longest reason that is kept and sent.
     pub const REASON_BYTES: usize = 1_024;
 
-    /// The same with a reason that is cut to the bound: it is kept with the verdicts, and in the
-    /// quarantine.
+    /// Cuts the reason to the bound: it is stored with the verdicts, and in the quarantine.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         let end = self.reason.floor_char_boundary(Self::REASON_BYTES);
@@ -245,17 +241,17 @@ impl Rejection {
     }
 }
 
-/// The kinds of refusal.
+/// The kinds of rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectionCode {
     /// The principal may not make this change.
     Forbidden,
-    /// The app's validation refused it.
+    /// The app's validation rejected it.
     Invalid,
     /// It is over the server's limits.
     TooLarge,
-    /// Its stamp is too far ahead of the server's time, which is given: the replica stamps it anew.
+    /// Its stamp is too far ahead of the server's time: the replica stamps it again.
     Clock {
         /// The server's time.
         server_time: Stamp,
@@ -265,28 +261,29 @@ pub enum RejectionCode {
 /// The verdicts on one batch, in the order of its changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Verdicts {
-    /// One verdict a change.
+    /// One verdict for each change.
     Decided {
         /// The life of the log that the positions belong to.
         epoch: Epoch,
-        /// What the server attests of the log up to its head.
+        /// The server's mark of the log up to its head.
         mark: Option<LogMark>,
         /// The verdicts, as many as the batch has changes.
         verdicts: Vec<Verdict>,
     },
-    /// The batch was recalled before it was taken: it has no effect, now and whenever it still
-    /// arrives.
+    /// The batch was recalled before the server applied it. It has no effect, even if it arrives
+    /// later.
     Recalled,
-    /// A newer batch of this replica was seen: this one is a doubled old message and has no effect.
+    /// The server has received a newer batch of this replica: this one is an old duplicate, without
+    /// effect.
     Stale,
-    /// The server knows another batch under this id: the replica was cloned or rolled back, and
+    /// The server has another batch under this id: the replica was cloned or rolled back, and
     /// needs a new identity.
     Cloned,
 }
 
 impl Verdicts {
-    /// The refusal of a batch that was recalled because it is too large to travel: of each of its
-    /// documents, with what the other side said.
+    /// Returns the rejection of a batch that was recalled because it is too large to send: one
+    /// verdict for each document, with the reason that the other side gave.
     #[must_use]
     pub fn too_large(epoch: Epoch, documents: usize, said: Option<String>) -> Self {
         let reason = said.unwrap_or_else(|| "it is too large for the way to the server".to_owned());

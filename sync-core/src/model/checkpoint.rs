@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bookmark, Chunk, Collection, Epoch, LogMark, Seq};
 
-/// A pull of everything from position 0, which finds out what is gone.
+/// A pull of everything from position 0, which finds the documents that are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FullPull {
-    /// The head when it began: only a horizon beyond this makes it begin again.
+    /// The head when it began. It begins again only if the horizon moves beyond this.
     pub floor: Seq,
-    /// Which full pull of the replica it is: documents it delivered are marked with this number.
+    /// The number of this full pull: the documents that it delivered are marked with it.
     pub generation: u32,
-    /// Whether marks are needed: not if the replica held nothing settled when it began.
+    /// Whether marks are needed. They are not if the replica had nothing settled when it began.
     pub marks: bool,
 }
 
@@ -26,65 +26,64 @@ pub struct Checkpoint {
     pub backfills: BTreeMap<Collection, Seq>,
     /// The full pull that is under way.
     pub full_pull: Option<FullPull>,
-    /// The newest mark of the log that the server gave out, with a chunk or with verdicts.
+    /// The newest mark of the log that the server sent, with a chunk or with verdicts.
     pub mark: Option<LogMark>,
-    /// The collections that the server lets the replica see, as the newest chunk said, and while a
-    /// full pull runs those that each chunk of it covered; none for all of them.
+    /// The collections that the replica may see, by the newest chunk; during a full pull, those
+    /// that each of its chunks covered. None for all of them.
     pub covered: Option<BTreeSet<Collection>>,
-    /// What a custom backend calls this place.
+    /// The custom backend's bookmark of this position.
     pub bookmark: Option<Bookmark>,
-    /// The newest position that the replica has received beside `position`: verdicts name some
-    /// ahead of it, and a pull that began again has left some behind. A transport that generates
-    /// positions must continue above it.
+    /// The newest position that the replica has received. It may be ahead of `position`: verdicts
+    /// name positions ahead, and so may chunks from before a pull began again. A transport that
+    /// generates positions must continue above it.
     pub seen: Seq,
-    /// The collections that all of this is about, if the replica has chosen some; none for every
-    /// one that it may see.
+    /// The collections that the replica has chosen; none for every one that it may see.
     pub collections: Option<BTreeSet<Collection>>,
-    /// A chunk left out a body that is not here: it is requested again with all bodies. Not stored.
+    /// A chunk left out a body that the replica lacks: it is pulled again with all bodies. Not
+    /// stored.
     pub lacks_own: bool,
 }
 
 impl Checkpoint {
-    /// Whether the replica syncs that collection.
+    /// Returns whether the replica syncs that collection.
     #[must_use]
     pub fn includes(&self, collection: &Collection) -> bool {
         self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))
     }
 
-    /// Whether what the server delivers says something of that collection: the replica asks for it,
-    /// and may see it.
+    /// Returns whether chunks cover that collection: the replica requests it, and may see it.
     #[must_use]
     pub fn covers(&self, collection: &Collection) -> bool {
         let is_visible = self.covered.as_ref().is_none_or(|covered| covered.contains(collection));
         self.includes(collection) && is_visible
     }
 
-    /// Whether the replica may see a collection that it could not see at an earlier position: what
-    /// the position has passed of it is pulled from the beginning.
+    /// Returns whether the replica may see a collection that it could not see before. The entries
+    /// of it that the position has passed are then pulled from the beginning.
     #[must_use]
     pub fn sees_more_than(&self, before: &Self) -> bool {
         let Some(before) = &before.covered else { return false };
         self.covered.as_ref().is_none_or(|covered| !covered.is_subset(before))
     }
 
-    /// Whether a mark cannot be of the life of the log that the replica knows.
+    /// Returns whether a mark cannot be of the life of the log that the replica has pulled.
     #[must_use]
     pub fn contradicts(&self, mark: Option<&LogMark>) -> bool {
         self.mark.as_ref().zip(mark).is_some_and(|(known, mark)| known.contradicts(mark))
     }
 
-    /// Takes note of a mark that the server gave out, if it is [newer](LogMark::newer).
+    /// Stores a mark that the server sent, if it is [newer](LogMark::newer).
     pub fn note_mark(&mut self, mark: Option<&LogMark>) {
         self.mark = LogMark::newer(self.mark.take(), mark.cloned());
     }
 
-    /// Where the next chunk must start: the lowest of all positions.
+    /// Returns where the next chunk must start: the lowest of all positions.
     #[must_use]
     pub fn after(&self) -> Seq {
         self.backfills.values().copied().min().map_or(self.position, |b| b.min(self.position))
     }
 
-    /// Moves every position to `next` that is behind it. Positions never move back.
+    /// Moves every position that is below `next` to it. Positions never move back.
     pub fn advance(&mut self, next: Seq) {
         self.position = self.position.max(next);
         let position = self.position;
@@ -94,7 +93,7 @@ impl Checkpoint {
         });
     }
 
-    /// The request that continues from here.
+    /// Returns the request that continues from here.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         Cursor {
@@ -121,7 +120,7 @@ pub struct Cursor {
     pub after: Seq,
     /// The position of every collection that is not named in `backfills`.
     pub position: Seq,
-    /// Positions of their own.
+    /// The collections that are at another position.
     pub backfills: BTreeMap<Collection, Seq>,
     /// The head at which a running full pull began.
     pub floor: Option<Seq>,
@@ -129,22 +128,21 @@ pub struct Cursor {
     pub mark: Option<LogMark>,
     /// The requested collections; none for every one that the reader may see.
     pub collections: Option<BTreeSet<Collection>>,
-    /// Whether the reading replica has the bodies that it pushed itself: the server leaves them out
-    /// then.
+    /// Whether the replica has the bodies that it pushed. The server then leaves them out.
     pub has_own: bool,
-    /// What a custom backend calls this place. It does not travel to a server of ours, which has
-    /// positions.
+    /// The custom backend's bookmark of this position. It is not sent to a Twotide server, which
+    /// has positions.
     pub bookmark: Option<Bookmark>,
-    /// As in the [checkpoint](Checkpoint::seen). It does not travel either.
+    /// As in the [checkpoint](Checkpoint::seen). It is not sent either.
     pub seen: Seq,
 }
 
 impl Cursor {
-    /// How many collections a cursor may name that comes from outside: those that are chosen, and
-    /// those that are filled in.
+    /// The most collections that a received cursor may name: those that are chosen and those in
+    /// `backfills` together.
     pub const COLLECTIONS: usize = 20_000;
 
-    /// How many collections it names.
+    /// Returns how many collections it names.
     #[must_use]
     pub fn names(&self) -> usize {
         self.backfills.len() + self.collections.as_ref().map_or(0, BTreeSet::len)
@@ -156,15 +154,15 @@ impl Cursor {
         self.collections.as_ref().is_none_or(|chosen| chosen.contains(collection))
     }
 
-    /// The position from which a collection's entries are wanted.
+    /// Returns the position from which a collection's entries are requested.
     #[must_use]
     pub fn position_of(&self, collection: &Collection) -> Seq {
         self.backfills.get(collection).copied().unwrap_or(self.position)
     }
 
-    /// The cursor that continues after a chunk of that epoch which ended at `next` when the log
-    /// ended at `head`, and carried that mark. A pull from the very beginning, also of a single
-    /// collection, remembers the head at which it began, until it is at the head.
+    /// Returns the cursor that continues after a chunk of that epoch and mark, which ended at
+    /// `next` when the log ended at `head`. A pull from position 0, also of a single collection,
+    /// keeps the head at which it began, until it reaches the head.
     ///
     /// It has no bookmark: [`at`](Self::at) adds the chunk's.
     #[must_use]
@@ -185,7 +183,7 @@ impl Cursor {
         Self { floor, has_own: self.has_own, ..checkpoint.cursor() }
     }
 
-    /// This cursor with the bookmark of a custom backend, or without one.
+    /// Returns this cursor with the bookmark of a custom backend, or without one.
     #[must_use]
     pub fn at(self, bookmark: Option<Bookmark>) -> Self {
         Self { bookmark, ..self }
@@ -193,7 +191,7 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// The cursor that continues after a chunk, for a reader that keeps nothing else.
+    /// Returns the cursor that continues after a chunk, for a reader that keeps nothing else.
     #[must_use]
     pub fn following(&self, chunk: &Chunk) -> Self {
         self.advanced(chunk.epoch, chunk.next, chunk.head, chunk.mark.as_ref())

@@ -1,4 +1,4 @@
-//! What travels from the server to a replica.
+//! What the server sends to a replica.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,33 +43,32 @@ pub struct Chunk {
     pub scope: Scope,
     /// The life of the log.
     pub epoch: Epoch,
-    /// Where it starts: a replica takes it in only if it stands exactly here.
+    /// Where it starts. A replica applies it only at exactly this position.
     pub after: Seq,
-    /// Where a replica stands after it; may lie past the last entry.
+    /// The replica's position after it; may lie past the last entry.
     pub next: Seq,
     /// The newest position when the chunk was read.
     pub head: Seq,
-    /// Below it tombstones are gone.
+    /// Tombstones below it are purged.
     pub horizon: Seq,
-    /// What the server attests of the log up to `next`; none of an empty log, and of a foreign
-    /// backend.
+    /// The server's mark of the log up to `next`; none for an empty log and a custom backend.
     pub mark: Option<LogMark>,
-    /// The collections that the reader may see, if those are not all: of what was asked for, the
-    /// chunk says nothing about others.
+    /// The collections that the reader may see, if those are not all. Of the requested collections,
+    /// the chunk does not cover others.
     pub covers: Option<BTreeSet<Collection>>,
     /// The entries, by position.
     pub entries: Vec<LogEntry>,
-    /// Entries that stand here without their body, because the reading replica pushed it: by
-    /// position, the digest of the whole state. The replica completes them from what it holds; see
+    /// Entries without their body, because the reading replica pushed it: by position, the digest
+    /// of the whole state. The replica adds the body that it has; see
     /// [`without_own`](Self::without_own).
     pub left_out: BTreeMap<Seq, Digest>,
-    /// For the chunk of a custom backend: what it calls start and end. It does not travel: a
-    /// server of ours has none.
+    /// For the chunk of a custom backend: the bookmarks of its start and its end. They are not
+    /// sent: a Twotide server has none.
     pub bookmarks: Option<Bookmarks>,
 }
 
-/// The longest body that a server does not leave out of a chunk although the reading replica pushed
-/// it, in bytes: it is hardly longer than the digest that would stand in its place.
+/// The longest body, in bytes, that a server sends although the reading replica pushed it: it is
+/// hardly longer than the digest that would replace it.
 pub const OWN_BODY_BYTES: usize = 32;
 
 impl Chunk {
@@ -104,9 +103,9 @@ impl Chunk {
         self.covers.as_ref().is_none_or(|covered| covered.contains(collection))
     }
 
-    /// The chunk without the bodies of states that a replica made itself, if it has such: the
-    /// replica sent them, and does not have to download them again. Bodies of at most `short` bytes
-    /// stay; [`OWN_BODY_BYTES`] is what a server uses.
+    /// Returns the chunk without the bodies of states that a replica made itself, if there are any:
+    /// the replica need not download them again. Bodies of at most `short` bytes are kept; a server
+    /// uses [`OWN_BODY_BYTES`].
     #[must_use]
     pub fn without_own(&self, replica: ReplicaId, short: usize) -> Option<Self> {
         let is_own = |entry: &LogEntry| {
@@ -141,52 +140,51 @@ impl Chunk {
         }
     }
 
-    /// Whether more follows after this chunk.
+    /// Returns whether more follows after this chunk.
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.next < self.head
     }
 
-    /// What a custom backend calls the place after this chunk.
+    /// Returns the custom backend's bookmark after this chunk.
     #[must_use]
     pub fn bookmark(&self) -> Option<Bookmark> {
         self.bookmarks.as_ref().and_then(|b| b.next.clone())
     }
 
-    /// Roughly the bytes that this chunk takes up, for limits.
+    /// Returns roughly how many bytes this chunk takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {
         128 + self.entries.iter().map(LogEntry::weight).sum::<usize>()
     }
 }
 
-/// The server's answer to a position that means nothing to it.
+/// The server's answer to a position that is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Reset {
     /// The epoch that continues.
     pub epoch: Epoch,
-    /// Why.
+    /// The reason.
     pub reason: ResetReason,
 }
 
-/// Why a position means nothing.
+/// Why a position is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResetReason {
     /// The log has a new life, which shares positions with the replica's only up to `cut`.
     EpochChanged {
-        /// The last position that survived from the replica's epoch; 0 if nothing is known of that
-        /// epoch.
+        /// The last position of the replica's epoch that survived; 0 if the server does not know
+        /// that epoch.
         cut: Seq,
     },
-    /// Deletions below the horizon are forgotten, and the position is below it: everything is
-    /// pulled afresh.
+    /// The position is below the horizon, where tombstones are purged: everything is pulled again.
     BelowHorizon,
-    /// Server and replica stand at the same position with different documents.
+    /// Server and replica have different documents at the same position.
     DigestDiffers,
     /// The app requested it: the position is discarded, unsynced edits are kept.
     Requested,
-    /// The position lies beyond the log, and nothing authentic shows that the log ever gave it out.
+    /// The position lies beyond the log, and no authentic mark shows that the log ever issued it.
     /// It concerns this client alone.
     Unproven,
 }

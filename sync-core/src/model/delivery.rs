@@ -1,4 +1,4 @@
-//! What a reader of a log gets.
+//! What a reader of a log receives.
 
 use super::{Chunk, Reset};
 
@@ -23,7 +23,7 @@ pub enum Delivery<C = Chunk, R = Reset> {
 }
 
 impl<C, R> Delivery<C, R> {
-    /// Gives the chunk another form.
+    /// Converts the chunk.
     pub fn map<D>(self, form: impl FnOnce(C) -> D) -> Delivery<D, R> {
         match self {
             Self::Chunk(chunk) => Delivery::Chunk(form(chunk)),

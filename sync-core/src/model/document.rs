@@ -1,4 +1,4 @@
-//! The state of a document, as a replica, the server and the wire know it.
+//! The state of a document: in a replica, on the server and on the wire.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use super::{Body, Collection, DocumentId, Epoch, Revision, Seq, Stamp};
 pub struct DocumentState {
     /// The stamp of the write that made this state. No two states share one.
     pub revision: Revision,
-    /// The write that a resolver weighs this state by. It differs from `revision` only when a
-    /// resolver let an older edit win: the fresh revision says that this is a new state, the author
-    /// says how old the edit is, so that a winner does not grow younger each time it wins.
+    /// The write by which a resolver weighs this state. It differs from `revision` only if a
+    /// resolver let an older edit win: the new revision identifies the new state, the author is
+    /// that of the older edit. So a winner does not get younger each time it wins.
     pub author: Revision,
     /// When the document was first written.
     pub created: Stamp,
@@ -44,39 +44,38 @@ impl DocumentState {
         self.body.is_none()
     }
 
-    /// Whether this state is an erased tombstone: the one by which the document was erased.
+    /// Returns whether this state is the erased tombstone: the one that erased the document.
     #[must_use]
     pub fn is_erasure(&self) -> bool {
         self.is_deleted() && self.erased == Some(self.revision)
     }
 
-    /// The newest erasure that a state includes; none where there is no state.
+    /// Returns the newest erasure that a state includes; none without a state.
     #[must_use]
     pub fn erasure_of(state: Option<&Self>) -> Option<Revision> {
         state.and_then(|s| s.erased)
     }
 
-    /// The same as a tombstone: what is known of the document without what it said.
+    /// Returns the same state as a tombstone.
     #[must_use]
     pub fn without_body(self) -> Self {
         Self { body: None, ..self }
     }
 
-    /// Whether two states show the app the same: both deleted, or equal bodies.
+    /// Returns whether both states look the same to the app: both deleted, or equal bodies.
     #[must_use]
     pub fn shows_the_same(&self, other: &Self) -> bool {
         self.body == other.body
     }
 
-    /// Roughly the bytes that this state takes up, for limits.
+    /// Returns roughly how many bytes this state takes up, for limits.
     #[must_use]
     pub fn weight(&self) -> usize {
         64 + self.body.as_ref().map_or(0, Body::len)
     }
 }
 
-/// What the server holds for a document at a position: a state, or nothing at all (purged or never
-/// there).
+/// What the server has for a document at a position: a state, or none (purged or never stored).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerState {
     /// The state's position; for an absent document the position at which it is known to be absent.
@@ -85,12 +84,12 @@ pub struct ServerState {
     pub state: Option<DocumentState>,
 }
 
-/// A server state that was applied: what an edit is based on.
+/// A server state that was applied: the base of edits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Settled {
-    /// In which life of the log.
+    /// The life of the log.
     pub epoch: Epoch,
-    /// At which position of it.
+    /// Its position there.
     pub seq: Seq,
     /// The state.
     pub state: DocumentState,
@@ -100,8 +99,8 @@ pub struct Settled {
 /// added.
 ///
 /// The sum, modulo 2^128, of the 128-bit XXH3 hashes of every live document's collection, id and
-/// revision (each length-prefixed; PROTOCOL.md gives the exact bytes). A sum, so that it is kept up
-/// to date by adding and subtracting single documents.
+/// revision (each length-prefixed; PROTOCOL.md gives the exact bytes). With a sum, adding and
+/// removing single documents keeps it up to date.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Digest(pub u128);
 
@@ -122,7 +121,7 @@ impl Digest {
         self.0 = self.0.wrapping_add(Self::of(collection, id, revision));
     }
 
-    /// Takes a document out that was added before.
+    /// Removes a document that was added before.
     pub fn remove(&mut self, collection: &Collection, id: &DocumentId, revision: &Revision) {
         self.0 = self.0.wrapping_sub(Self::of(collection, id, revision));
     }

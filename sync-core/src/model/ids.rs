@@ -1,4 +1,5 @@
-//! Identities: names that the app chooses, and numbers and random ids that the machines give out.
+//! Identities: names that the app chooses, and numbers and random ids that replicas and servers
+//! generate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,15 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::text::Text;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What is common to the names an app chooses: never empty, bounded, free of control characters
-/// (so that they can stand in keys, logs and terminals as they are).
+/// Checks a name that an app chose: never empty, bounded, free of control characters (so that keys,
+/// logs and terminals can contain it unchanged).
 fn check_name(what: &'static str, max: usize, name: &str) -> Result<()> {
     let problem = if name.is_empty() {
         "it is empty".to_owned()
     } else if name.len() > max {
         format!("it has {} bytes and {max} is the most", name.len())
     } else if name.bytes().fold(true, |plain, b| plain & matches!(b, 0x20..0x7f)) {
-        // To the end in any case, so that it is done many bytes at a time.
+        // The fold reads to the end in any case, so that it checks many bytes at a time.
         return Ok(());
     } else if let Some(bad) = name.chars().find(|c| c.is_control()) {
         format!("it contains the control character U+{:04X}", bad as u32)
@@ -41,7 +42,7 @@ macro_rules! name_type {
             /// The longest name, in bytes of UTF-8.
             pub const MAX_BYTES: usize = $max;
 
-            /// Takes a name.
+            /// Makes a name of text.
             ///
             /// # Errors
             /// `InvalidInput` if it is empty, longer than [`Self::MAX_BYTES`] or contains a
@@ -52,14 +53,14 @@ macro_rules! name_type {
                 Ok(Self(Text::of(name)))
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
 
-            /// The name in bytes of UTF-8. It costs nothing, where [`as_str`](Self::as_str) looks
-            /// at each of them.
+            /// Returns the name in bytes of UTF-8. It costs nothing, while [`as_str`](Self::as_str)
+            /// validates each of them.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8] {
                 self.0.as_bytes()
@@ -107,7 +108,7 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// What one client may see as a unit: a user, a room, a tenant. Every scope has its own change
+    /// A unit of what a client may see: a user, a room, a tenant. Every scope has a separate change
     /// log.
     Scope, "scope", 128
 );
@@ -121,21 +122,21 @@ name_type!(
 );
 
 impl Default for Scope {
-    /// The scope that is meant when none is named: `default`.
+    /// Returns the scope that is used if none is named: `default`.
     fn default() -> Self {
         Self(Text::constant("default"))
     }
 }
 
 impl Scope {
-    /// The scope in which a replica keeps the documents of local-only collections: `$local`. No
-    /// replica syncs it, and no server serves it.
+    /// Returns the scope in which a replica keeps the documents of local-only collections:
+    /// `$local`. No replica syncs it, and no server serves it.
     #[must_use]
     pub fn local() -> Self {
         Self(Text::constant(Self::LOCAL))
     }
 
-    /// Whether it is the one that never leaves a device.
+    /// Returns whether this is [`local`](Self::local), which never leaves a device.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.as_bytes() == Self::LOCAL.as_bytes()
@@ -145,8 +146,8 @@ impl Scope {
 }
 
 impl DocumentId {
-    /// As [`Self::new`], without a copy: every document has an id, and they come by the thousand in
-    /// one buffer.
+    /// As [`Self::new`], without a copy: documents arrive by the thousand in one buffer, each with
+    /// an id.
     ///
     /// # Errors
     /// As [`Self::new`], and if it is not UTF-8.
@@ -159,7 +160,7 @@ impl DocumentId {
         Ok(Self(text))
     }
 
-    /// A fresh time-ordered id (UUID version 7, RFC 9562) from a time in Unix milliseconds and
+    /// Makes a time-ordered id (UUID version 7, RFC 9562) from a time in Unix milliseconds and
     /// ten random bytes. Ids made in a later millisecond sort after earlier ones, which keeps bulk
     /// writes next to each other in a storage's index.
     #[must_use]
@@ -224,8 +225,8 @@ random_id!(
     ReplicaId, "replica id"
 );
 random_id!(
-    /// The identity of one life of a scope's log. In a new epoch old positions mean nothing beyond
-    /// its cut.
+    /// The identity of one life of a scope's log. In a new epoch, old positions are not valid
+    /// beyond its cut.
     Epoch, "epoch"
 );
 
@@ -239,7 +240,7 @@ macro_rules! counter {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The one after this one (saturating: the counters are 64 bits wide).
+            /// Returns the next number (saturating: the counters are 64 bits wide).
             #[must_use]
             pub fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -256,7 +257,7 @@ macro_rules! counter {
 
 counter!(
     /// The position that the server gives an accepted change in its scope's log: commit order,
-    /// never a clock. The first is 1; 0 stands before all of them.
+    /// never a clock. The first is 1; 0 is before all of them.
     Seq
 );
 counter!(
@@ -274,8 +275,8 @@ counter!(
     FencingToken
 );
 counter!(
-    /// One start of a server process, a random number. Stored beside positions, it detects a log
-    /// that was restored from a backup without an announcement.
+    /// One start of a server process, a random number. It is stored with positions, and reveals a
+    /// log that was restored from a backup without an announcement.
     ServerStart
 );
 
@@ -291,7 +292,7 @@ pub struct DocumentKey {
 }
 
 impl DocumentKey {
-    /// Puts the three together.
+    /// Makes a key of the three.
     #[must_use]
     pub fn new(scope: Scope, collection: Collection, id: DocumentId) -> Self {
         Self { scope, collection, id }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 /// How much one chunk, push batch or page may hold: documents and bytes, whichever is reached
 /// first.
 ///
-/// One item always fits, however large; the largest document is bounded apart, when it is written.
+/// One item always fits, however large. The largest document is bounded when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// The most documents.
     pub documents: usize,
-    /// The most bytes, counted by weight: names, bodies and a flat sum per document.
+    /// The most bytes, counted by weight: names, bodies and a fixed amount per document.
     pub bytes: usize,
 }
 
@@ -20,26 +20,26 @@ impl Limits {
     /// For a chunk: 1,000 documents, 4 MiB. Never below the push limits, or an append would not fit
     /// into a chunk.
     pub const CHUNK: Self = Self { documents: 1_000, bytes: 4 << 20 };
-    /// Nothing at all: where a batch is requested with it, none is formed, and one in flight is
-    /// recalled.
+    /// Nothing at all: a request for a batch with these limits forms none, and recalls one in
+    /// flight.
     pub const NONE: Self = Self { documents: 0, bytes: 0 };
     /// The largest body, in bytes: 1 MiB.
     pub const BODY_BYTES: usize = 1 << 20;
 
-    /// The smaller of both, field by field.
+    /// Returns the smaller of both, field by field.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self { documents: self.documents.min(other.documents), bytes: self.bytes.min(other.bytes) }
     }
 
-    /// The larger of both, field by field.
+    /// Returns the larger of both, field by field.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self { documents: self.documents.max(other.documents), bytes: self.bytes.max(other.bytes) }
     }
 }
 
-/// Bounds that a local write must keep, so that what it makes can travel.
+/// Bounds of a local write, so that the result can be pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WriteLimits {
     /// The largest body in bytes.
@@ -55,7 +55,7 @@ impl Default for WriteLimits {
 }
 
 impl WriteLimits {
-    /// The smaller of both, field by field.
+    /// Returns the smaller of both, field by field.
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         let body_bytes = self.body_bytes.min(other.body_bytes);

@@ -1,13 +1,13 @@
-//! Marks: what a server attests of its log, so that a restored backup is noticed.
+//! Marks: what a server attests of its log, so that a restored backup is detected.
 //!
 //! A server registers each of its starts in the log of a scope, before its first append there: the
 //! random id of the start ([`ServerStart`]) and the first position it wrote. A log that was
-//! restored from a backup and went on has another start at the position after the backup, so two
+//! restored from a backup and continued has another start at the position after the backup, so two
 //! lives of a log differ in their starts. The idea is that of leader epochs in replicated logs
 //! (Kafka's KIP-101).
 //!
-//! A [`LogMark`] names the position up to which it speaks, the start that wrote it and some of the
-//! starts before, and carries a keyed checksum ([`LogKey`], SipHash-2-4 by Aumasson and Bernstein,
+//! A [`LogMark`] names the position up to which it is valid, the start that wrote it and some of
+//! the starts before. It has a keyed checksum ([`LogKey`], SipHash-2-4 by Aumasson and Bernstein,
 //! 2012). The key is kept with the log and is part of its backups. So a mark with a valid checksum
 //! was issued by this log or by a life of it that was lost; a position or a start that a client
 //! made up proves nothing.
@@ -25,7 +25,7 @@ use crate::codec::Codec;
 pub struct StartRecord {
     /// The start.
     pub start: ServerStart,
-    /// The first position it gave out in this scope.
+    /// The first position that it assigned in this scope.
     pub first: Seq,
 }
 
@@ -46,7 +46,7 @@ pub struct LogRun {
 }
 
 impl LogRun {
-    /// Whether both are runs of one start; how far each was known may differ.
+    /// Returns whether both are runs of one start; their lengths may differ.
     #[must_use]
     pub fn is_same_start(&self, other: &Self) -> bool {
         (self.start, self.first) == (other.start, other.first)
@@ -65,7 +65,7 @@ impl fmt::Debug for LogKey {
     }
 }
 
-/// What a log begins with, if a call is the first for its scope: both random.
+/// The random values of a new log, used if a call is the first for its scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NewLog {
     /// The first life of the log.
@@ -74,8 +74,8 @@ pub struct NewLog {
     pub key: LogKey,
 }
 
-/// What a server attests of a log up to one position. Opaque to replicas, which keep the newest one
-/// and hand it back.
+/// What a server attests of a log up to one position. Opaque to replicas, which store the newest
+/// one and send it back.
 ///
 /// ```
 /// use sync_core::model::{Epoch, LogKey, LogMark, LogRun, Seq, ServerStart};
@@ -90,7 +90,7 @@ pub struct NewLog {
 pub struct LogMark {
     /// The life of the log.
     pub epoch: Epoch,
-    /// The position up to which the mark speaks: the end of the last run.
+    /// The position up to which the mark is valid: the end of the last run.
     pub at: Seq,
     /// Runs of the log in their order. The last one ends at `at`; of those before it some may be
     /// left out, more of the older ones.
@@ -103,7 +103,7 @@ impl LogMark {
     /// The most runs that a mark names.
     pub const RUNS: usize = 24;
 
-    /// A mark of these runs, which are in order.
+    /// Signs a mark of these runs, which are in order.
     #[must_use]
     pub fn sign(epoch: Epoch, runs: Vec<LogRun>, key: &LogKey) -> Self {
         let at = runs.last().map_or(Seq(0), |run| run.last);
@@ -112,7 +112,7 @@ impl LogMark {
         mark
     }
 
-    /// Whether the mark was made with that key.
+    /// Returns whether the mark was made with that key.
     #[must_use]
     pub fn is_authentic(&self, key: &LogKey) -> bool {
         self.proof == self.checksum(key)
@@ -128,8 +128,8 @@ impl LogMark {
         hasher.finish()
     }
 
-    /// Whether the two marks cannot be of one life of a log: some position belongs to different
-    /// starts.
+    /// Returns whether the two marks cannot be of one life of a log: some position belongs to
+    /// different starts.
     #[must_use]
     pub fn contradicts(&self, other: &Self) -> bool {
         let disagree = |a: &LogRun, b: &LogRun| {
@@ -140,9 +140,9 @@ impl LogMark {
             && self.runs.iter().any(|a| other.runs.iter().any(|b| disagree(a, b)))
     }
 
-    /// Whether this mark shows that an older one is of the same log: it names the start that the
-    /// older one ends with, up to the older one's position at least. It may also be that it does
-    /// not tell.
+    /// Returns whether this mark shows that an older one is of the same log: it names the start
+    /// that the older one ends with, at least up to the older one's position. `false` proves
+    /// nothing.
     #[must_use]
     pub fn confirms(&self, older: &Self) -> bool {
         let Some(last) = older.runs.last() else { return false };
@@ -150,8 +150,8 @@ impl LogMark {
         self.epoch == older.epoch && self.runs.iter().any(reaches)
     }
 
-    /// Whether the runs are in order, bounded, and end at the mark's position: what a decoder
-    /// demands.
+    /// Returns whether the runs are in order, bounded, and end at the mark's position. A decoder
+    /// requires this.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         let ordered = self.runs.iter().all(|run| run.first <= run.last)
@@ -160,8 +160,7 @@ impl LogMark {
         ordered && self.runs.len() <= Self::RUNS && end == Some(self.at)
     }
 
-    /// The one of two marks of a log that speaks of the higher position; a mark of another epoch
-    /// gives way.
+    /// Returns the mark of the higher position; if the epochs differ, the new mark.
     #[must_use]
     pub fn newer(old: Option<Self>, new: Option<Self>) -> Option<Self> {
         match (old, new) {

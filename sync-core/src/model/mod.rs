@@ -1,4 +1,4 @@
-//! The words of the framework as types: ids, revisions, documents, changes, chunks, checkpoints,
+//! The terms of the framework as types: ids, revisions, documents, changes, chunks, checkpoints,
 //! limits.
 
 mod body;

@@ -1,22 +1,22 @@
-//! JSON that common readers can read.
+//! JSON that common readers accept.
 //!
 //! RFC 8259 allows a reader to bound the nesting, and common ones do, at 64 to 10,000 levels; some
-//! refuse half a surrogate pair. One document that a reader refuses keeps it from reading all that
-//! follows in the log.
+//! reject half a surrogate pair. A document that a reader rejects keeps it from reading everything
+//! that follows in the log.
 
 /// The deepest nesting of arrays and objects.
 pub(super) const DEPTH: usize = 128;
 
-/// What some readers of JSON stumble over.
+/// Properties of JSON that some readers reject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Oddities {
     /// How deep arrays and objects are nested.
     pub(super) depth: usize,
-    /// A string or a key holds half of a surrogate pair.
+    /// Whether a string or a key holds half of a surrogate pair.
     pub(super) has_half_pair: bool,
 }
 
-/// Looks through a text that is valid JSON.
+/// Scans a text that is valid JSON.
 pub(super) fn oddities(json: &[u8]) -> Oddities {
     let mut found = Oddities::default();
     let (mut depth, mut at) = (0_usize, 0);
@@ -40,7 +40,7 @@ pub(super) fn oddities(json: &[u8]) -> Oddities {
     found
 }
 
-/// The length of a string with its quotes, and whether all its surrogate pairs are whole.
+/// Returns the length of a string with its quotes, and whether all its surrogate pairs are whole.
 fn string(json: &[u8]) -> (usize, bool) {
     let (mut at, mut is_whole) = (1, true);
     loop {
@@ -64,7 +64,7 @@ fn string(json: &[u8]) -> (usize, bool) {
     }
 }
 
-/// The four hexadecimal digits of an escape.
+/// Reads the four hexadecimal digits of an escape.
 fn unit(json: &[u8], at: usize) -> u32 {
     let digits = json.get(at..at + 4).and_then(|d| std::str::from_utf8(d).ok());
     digits.and_then(|d| u32::from_str_radix(d, 16).ok()).unwrap_or_default()

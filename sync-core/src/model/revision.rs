@@ -21,37 +21,37 @@ impl Stamp {
     /// The last millisecond that a stamp can name (in the year 10889).
     pub const MAX_MILLIS: u64 = (1 << 48) - 1;
 
-    /// A stamp from its parts; milliseconds beyond [`Self::MAX_MILLIS`] are cut to it.
+    /// Makes a stamp of its parts; milliseconds beyond [`Self::MAX_MILLIS`] are cut to it.
     #[must_use]
     pub fn new(millis: u64, counter: u16) -> Self {
         Self(millis.min(Self::MAX_MILLIS) << 16 | u64::from(counter))
     }
 
-    /// Unix milliseconds.
+    /// Returns the Unix milliseconds.
     #[must_use]
     pub fn millis(self) -> u64 {
         self.0 >> 16
     }
 
-    /// Tells stamps of one millisecond apart.
+    /// Returns the counter, which distinguishes stamps of one millisecond.
     #[must_use]
     pub fn counter(self) -> u16 {
         (self.0 & 0xffff) as u16
     }
 
-    /// The smallest stamp after this one; a counter that is full carries into the milliseconds.
+    /// Returns the smallest stamp after this one; a full counter carries into the milliseconds.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The stamp as one number that orders as it does.
+    /// Returns the stamp as a number with the same order.
     #[must_use]
     pub fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// The inverse of [`Self::to_bits`].
+    /// Makes a stamp of a number from [`Self::to_bits`].
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -100,7 +100,7 @@ impl FromStr for Stamp {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision {
-    /// When, by the writer's hybrid logical clock.
+    /// The time, by the writer's hybrid logical clock.
     pub stamp: Stamp,
     /// The replica that wrote it.
     pub replica: ReplicaId,

@@ -18,7 +18,7 @@ impl Text {
         Self(Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    /// The bytes as text, if they are UTF-8.
+    /// Makes a text of the bytes, if they are UTF-8.
     pub(super) fn shared(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
         std::str::from_utf8(&bytes)?;
         Ok(Self(bytes))
@@ -31,7 +31,7 @@ impl Text {
     /// Returns the text. Validates the UTF-8 on each call: code that only copies or counts uses the
     /// bytes.
     pub(super) fn as_str(&self) -> &str {
-        // The constructors refuse what is not UTF-8.
+        // The constructors reject bytes that are not UTF-8.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Frames: what carries a message over a link, and notices when a link flips, drops, doubles or
+//! Frames carry messages over a link. They detect when the link corrupts, drops, duplicates or
 //! reorders them.
 //!
 //! A frame is a header of 28 bytes and a payload. The header belongs to the connection, the payload
@@ -27,7 +27,7 @@ pub const HEADER_BYTES: usize = 28;
 const LAYOUT: u8 = 1;
 const COMPRESSED: u8 = 1;
 
-/// A message in its bytes, with their checksum: made once, sent to many.
+/// An encoded message with its checksum: made once, sent to many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     bytes: Bytes,
@@ -36,20 +36,20 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The message as it is.
+    /// Encodes a message without compression.
     #[must_use]
     pub fn plain(message: &Message) -> Self {
         Self::of(message.to_bytes(), false)
     }
 
-    /// Bytes that are a message, or a compressed one.
+    /// Makes a payload of bytes that are a message, or a compressed one.
     #[must_use]
     pub fn of(bytes: Bytes, compressed: bool) -> Self {
         let checksum = checksum(&bytes);
         Self { bytes, checksum, compressed }
     }
 
-    /// The same payload in bytes that have another owner.
+    /// Returns the same payload with bytes that have another owner.
     #[cfg(feature = "runtime")]
     #[doc(hidden)]
     #[must_use]
@@ -57,7 +57,7 @@ impl Payload {
         Self { bytes: owned(self.bytes), ..self }
     }
 
-    /// The bytes as they travel.
+    /// Returns the bytes as they are sent.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -68,10 +68,10 @@ fn checksum(bytes: &[u8]) -> u32 {
     xxh3_64(bytes) as u32
 }
 
-/// A frame that arrived whole and in its place.
+/// A frame that was received whole and in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Which request it belongs to.
+    /// The request that it belongs to.
     pub stream: u32,
     /// Whether the payload is compressed.
     pub compressed: bool,
@@ -86,7 +86,7 @@ pub struct FrameWriter {
 }
 
 impl FrameWriter {
-    /// The bytes of the next frame.
+    /// Returns the bytes of the next frame.
     #[must_use]
     pub fn frame(&mut self, stream: u32, payload: &Payload) -> Bytes {
         let mut frame = Vec::with_capacity(HEADER_BYTES + payload.bytes.len());
@@ -95,7 +95,8 @@ impl FrameWriter {
         frame.into()
     }
 
-    /// The next frame in two parts, for what sends one after the other: the payload is not copied.
+    /// Returns the next frame in two parts, for callers that send them separately: the payload is
+    /// not copied.
     #[must_use]
     pub fn parts(&mut self, stream: u32, payload: &Payload) -> [Bytes; 2] {
         let mut header = Vec::with_capacity(HEADER_BYTES);
@@ -123,7 +124,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader that takes payloads up to that many bytes.
+    /// Makes a reader that accepts payloads up to that many bytes.
     #[must_use]
     pub fn new(max_payload: usize) -> Self {
         Self { next: 0, max_payload }
@@ -132,8 +133,8 @@ impl FrameReader {
     /// Reads one frame.
     ///
     /// # Errors
-    /// `Protocol` if it is not whole, not in its place, too long, or was changed on the way. The
-    /// link is then of no more use.
+    /// `Protocol` if it is not whole, out of order, too long, or was changed on the way. The link
+    /// is then unusable.
     pub fn frame(&mut self, mut bytes: Bytes) -> Result<Frame> {
         if bytes.len() < HEADER_BYTES {
             return Err(malformed(format!(

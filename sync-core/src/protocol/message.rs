@@ -25,7 +25,7 @@ pub struct Hello {
     pub schema: u32,
     /// The program and its version, for logs.
     pub agent: String,
-    /// What it wants to sync, and from where.
+    /// The scopes to sync, and their positions.
     pub scopes: Vec<Greeting>,
 }
 
@@ -57,8 +57,7 @@ impl Hello {
     /// Checks that the greeting keeps to its bounds. A server calls this before it uses, logs or
     /// sends back anything of it.
     ///
-    /// # Errors
-    /// `InvalidInput` with what is too much, and the bound.
+    /// `InvalidInput` with what exceeds its bound, and the bound.
     pub fn check(&self) -> Result<()> {
         let longest = self.compressions.iter().map(String::len).max().unwrap_or(0);
         let token = self.token.as_ref().map_or(0, String::len);
@@ -83,18 +82,18 @@ impl Hello {
 pub struct Greeting {
     /// The scope.
     pub scope: Scope,
-    /// Where the replica stands.
+    /// The position of the replica.
     pub cursor: Cursor,
-    /// The digest of its live documents there, under the conditions of that in an [`Ack`]. With it
-    /// the greeting acknowledges the cursor; a digest that differs is told as the
+    /// The digest of its live documents there, under the same conditions as in an [`Ack`]. With it
+    /// the greeting acknowledges the cursor; if the digest differs, the server answers with the
     /// [reset](ScopeWelcome::reset) of the scope.
     pub digest: Option<Digest>,
 }
 
-/// The server's answer to a [`Hello`] that it takes.
+/// The server's answer to a [`Hello`] that it accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Welcome {
-    /// The version that is spoken from here on.
+    /// The version that is used from here on.
     pub version: u32,
     /// The server's time in Unix milliseconds.
     pub server_time: u64,
@@ -104,8 +103,8 @@ pub struct Welcome {
     pub chunk_limits: Limits,
     /// The largest body in bytes.
     pub body_bytes: usize,
-    /// How often either side says something, in milliseconds; one that is silent for three times as
-    /// long is gone.
+    /// How often either side sends something, in milliseconds; a side that is silent for three
+    /// times as long counts as gone.
     pub heartbeat: u64,
     /// The compression that is used from here on.
     pub compression: Option<String>,
@@ -141,7 +140,7 @@ pub struct ScopeWelcome {
     pub epoch: Epoch,
     /// Its newest position.
     pub head: Seq,
-    /// Below it tombstones are gone.
+    /// Tombstones below it are purged.
     pub horizon: Seq,
     /// The newest batch of this replica that the server remembers.
     pub last_push: PushId,
@@ -181,9 +180,9 @@ pub struct Push {
 pub struct Ack {
     /// The scope.
     pub scope: Scope,
-    /// In which life of the log.
+    /// The life of the log.
     pub epoch: Epoch,
-    /// Up to which position everything is applied.
+    /// The position up to which everything is applied.
     pub seq: Seq,
     /// The digest of its documents, if nothing of them is unsettled.
     pub digest: Option<Digest>,
@@ -204,7 +203,7 @@ impl Ack {
 pub struct Goodbye {
     /// A sentence for people.
     pub reason: String,
-    /// When to come back at the earliest, in milliseconds.
+    /// How long to wait before connecting again, in milliseconds.
     pub retry_after: Option<u64>,
 }
 
@@ -215,16 +214,16 @@ pub struct WireError {
     pub kind: ErrorKind,
     /// A sentence for people.
     pub message: String,
-    /// Whether to try again.
+    /// The retry advice.
     pub retry: Retry,
 }
 
 impl From<&Error> for WireError {
-    /// Copies kind, message and advice. Context and cause are left out: they may name internal
+    /// Copies kind, message and advice. Context and cause are left out: they may contain internal
     /// details of this side.
     ///
-    /// A storage's advice *never* addresses its own process, which has to open the storage again.
-    /// After that the same request works, so the other side gets the advice *later*.
+    /// A storage's advice *never* is for this process, which has to open the storage again. After
+    /// that the same request works, so the other side gets the advice *later*.
     fn from(error: &Error) -> Self {
         let retry = match (error.kind(), error.retry()) {
             (ErrorKind::Storage | ErrorKind::Closed, Retry::Never) => Retry::Later(None),
@@ -240,46 +239,45 @@ impl From<WireError> for Error {
     }
 }
 
-/// Everything that is said on a connection. Which request a message belongs to is said by the
-/// frame's stream.
+/// Every message of a connection. The stream of its frame shows which request it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
-    /// Client: the greeting, with its identity and what it wants to sync.
+    /// Client: the greeting, with its identity and the scopes to sync.
     Hello(Hello),
-    /// Server: you are welcome.
+    /// Server: accepts the greeting.
     Welcome(Welcome),
-    /// Client: the chunk after this cursor, please. Answered by `Chunk`, `Reset` or `Failed`.
+    /// Client: requests the chunk after this cursor. Answered by `Chunk`, `Reset` or `Failed`.
     Pull(Pull),
-    /// Client: all chunks after this cursor as they come, as many as there is credit for. Answered
-    /// by any number of `Chunk`, then `Reset`, `ScopeGone` or `Failed`.
+    /// Client: requests all chunks after this cursor as they appear, as many as there is credit
+    /// for. Answered by any number of `Chunk`, then `Reset`, `ScopeGone` or `Failed`.
     Live(Pull),
-    /// Client: that many more chunks of this live stream.
+    /// Client: allows that many more chunks on this live stream.
     Credit(u32),
-    /// Client: no more of this live stream.
+    /// Client: ends this live stream.
     EndLive,
-    /// Client: these changes. Answered by `Verdicts` or `Failed`.
+    /// Client: pushes these changes. Answered by `Verdicts` or `Failed`.
     Push(Push),
-    /// Client: I have applied this much. Answered by `Done`, `Reset` or `Failed`.
+    /// Client: acknowledges what it has applied. Answered by `Done`, `Reset` or `Failed`.
     Ack(Ack),
-    /// Client: another token. Answered by `Done` or `Failed`.
+    /// Client: continues with another token. Answered by `Done` or `Failed`.
     Auth(String),
     /// Server: a chunk.
     Chunk(Chunk),
     /// Server: verdicts.
     Verdicts(Verdicts),
-    /// Server: your position means nothing.
+    /// Server: the position is not valid.
     Reset(Reset),
-    /// Server: done.
+    /// Server: the request succeeded.
     Done,
-    /// Server: that did not work.
+    /// Server: the request failed.
     Failed(WireError),
-    /// Server: this scope is gone, or not yours any more.
+    /// Server: this scope is gone, or the client may not see it any more.
     ScopeGone(String),
-    /// Either: say the number again.
+    /// Either: requests a `Pong` with the same number.
     Ping(u64),
-    /// Either: the number.
+    /// Either: answers a `Ping`.
     Pong(u64),
-    /// Either: I close.
+    /// Either: closes the connection.
     Goodbye(Goodbye),
 }
 
@@ -310,8 +308,8 @@ codec_struct! {
 }
 
 impl Message {
-    /// Appends the binary form of [`Message::Chunk`] with that chunk, which stays where it is: a
-    /// server has it in memory for many.
+    /// Appends the binary form of [`Message::Chunk`] with that chunk, without moving it: a server
+    /// shares it among many clients.
     pub fn encode_chunk(chunk: &Chunk, out: &mut Vec<u8>) {
         out.push(MessageType::Chunk.tag());
         chunk.encode(out);
@@ -323,8 +321,8 @@ impl Codec for ErrorKind {
         out.push(Self::ALL.iter().position(|k| k == self).unwrap_or_default() as u8);
     }
 
-    /// A kind that is not known is a later version's: what it means to us is in the retry advice
-    /// beside it.
+    /// An unknown kind is of a later version. The retry advice beside it shows what it means for
+    /// this side.
     fn decode(input: &mut Reader) -> Result<Self> {
         Ok(Self::ALL.get(usize::from(input.byte()?)).copied().unwrap_or(Self::Internal))
     }

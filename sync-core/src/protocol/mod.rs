@@ -1,4 +1,4 @@
-//! What replica and server say to each other. PROTOCOL.md is the specification; the golden vectors
+//! The protocol between replica and server. PROTOCOL.md is the specification; the golden vectors
 //! in `spec/vectors` hold every message in its exact bytes.
 
 mod frame;

@@ -16,7 +16,7 @@ pub enum Sender {
     Either,
 }
 
-/// What part a message has in an exchange.
+/// The part of a message in an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Opens a stream, and is answered once.
@@ -43,25 +43,25 @@ macro_rules! messages {
             /// All of them, in the order of their tags.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The byte that the binary form begins with.
+            /// Returns the byte that the binary form begins with.
             #[must_use]
             pub fn tag(self) -> u8 {
                 match self { $(Self::$name => $tag,)* }
             }
 
-            /// Which side may send it.
+            /// Returns which side may send it.
             #[must_use]
             pub fn sender(self) -> Sender {
                 match self { $(Self::$name => Sender::$sender,)* }
             }
 
-            /// Its part in an exchange.
+            /// Returns its part in an exchange.
             #[must_use]
             pub fn role(self) -> Role {
                 match self { $(Self::$name => Role::$role,)* }
             }
 
-            /// The messages that answer it.
+            /// Returns the messages that answer it.
             #[must_use]
             pub fn answers(self) -> &'static [Self] {
                 match self { $(Self::$name => &[$(Self::$answer),*],)* }
@@ -69,7 +69,7 @@ macro_rules! messages {
         }
 
         impl Message {
-            /// The type of the message.
+            /// Returns the type of the message.
             #[must_use]
             pub fn message_type(&self) -> MessageType {
                 match self { $(Self::$name $((messages!(@any $field)))? => MessageType::$name,)* }

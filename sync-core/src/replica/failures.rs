@@ -1,4 +1,4 @@
-//! What keeps a scope from syncing.
+//! The failures that keep a scope from syncing.
 
 use crate::clock::Now;
 use crate::codec::codec_struct;
@@ -9,20 +9,19 @@ use crate::error::ErrorKind;
 pub struct Failed {
     /// The kind of the error.
     pub kind: ErrorKind,
-    /// In words, at most [`Failures::MESSAGE_BYTES`].
+    /// The error as text, at most [`Failures::MESSAGE_BYTES`].
     pub message: String,
-    /// When, by this machine's clock.
+    /// The time, by this machine's clock.
     pub at: Now,
     /// When the next attempt was planned, by this machine's clock; none if no retry can succeed
     /// before the cause is removed.
     pub retry_at: Option<Now>,
 }
 
-/// The attempts to sync a scope that failed since a batch was settled, or everything was in sync,
-/// last.
+/// The failed attempts to sync a scope since a batch was settled, or everything was in sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Failures {
-    /// How many.
+    /// Their number.
     pub count: u64,
     /// The last ones, at most [`Self::KEPT`], the oldest first.
     pub last: Vec<Failed>,
@@ -34,7 +33,7 @@ impl Failures {
     /// The longest message that is kept.
     pub const MESSAGE_BYTES: usize = 512;
 
-    /// Adds one; what is over the bounds is cut off.
+    /// Adds one; whatever exceeds the bounds is cut off.
     pub fn add(&mut self, mut failed: Failed) {
         let message = &mut failed.message;
         message.truncate(message.floor_char_boundary(Self::MESSAGE_BYTES));

@@ -1,4 +1,4 @@
-//! What a replica keeps: per document, per scope, and once.
+//! The rows of a replica: per document, per scope, and one for the replica.
 
 mod codec;
 
@@ -13,16 +13,16 @@ use crate::model::{
 };
 use crate::replica::Failures;
 
-/// Everything a replica keeps about one document.
+/// The data that a replica stores about one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// The state that the app sees; none when there is none (the record then keeps the absence).
+    /// The state that the app reads; none if the document is absent (the record then keeps this).
     pub current: Option<DocumentState>,
     /// The position of the newest applied server state; 0 for none.
     pub server_seq: Seq,
-    /// When what the app sees changed last.
+    /// When the state that the app reads changed last.
     pub changed: LocalSeq,
-    /// Whether that came from this replica's app.
+    /// Whether this replica's app made that change.
     pub changed_here: bool,
     /// The full pull that delivered the document last.
     pub delivered: u32,
@@ -35,22 +35,22 @@ pub struct Record {
 pub struct Pending {
     /// The local edit, while the document is dirty. The edited state is [`Record::current`].
     pub edit: Option<Edit>,
-    /// The conflict waits for the app's decision.
+    /// Whether the conflict waits for the app's decision.
     pub deferred: bool,
-    /// The newest server state that arrived and is not applied.
+    /// The newest server state that was received and is not applied.
     pub pending_remote: Option<ServerState>,
     /// The state that the batch in flight carries.
     pub in_flight: Option<InFlight>,
-    /// What [`Record::server_seq`] was before a reset cleared it; 0 once a new one is known.
+    /// The value of [`Record::server_seq`] before a reset cleared it; 0 once a new one is known.
     pub seq_before_reset: Seq,
-    /// Own states of the edit that may have been sent under an earlier identity, from here or from
-    /// a copy of this storage, at most [`Pending::FORMER`]: one that is received is the base of the
-    /// edit.
+    /// States of the edit that this replica may have sent under an earlier identity, from here or
+    /// from a copy of this storage, at most [`Pending::FORMER`]: one that is received is the base
+    /// of the edit.
     pub former: Vec<DocumentState>,
 }
 
 impl Pending {
-    /// How many former states are kept.
+    /// How many former states are stored.
     pub const FORMER: usize = 4;
 }
 
@@ -64,13 +64,13 @@ pub struct Edit {
     pub base: Option<Settled>,
     /// Whether any state of it was ever put into a batch.
     pub was_sent: bool,
-    /// Whether the base is a state of ours out of which the server made another one: it was in no
-    /// log, and its position is that of the other one.
+    /// Whether the base is a pushed state from which the server made another one: it was in no log,
+    /// and its position is that of the other one.
     pub base_not_in_log: bool,
 }
 
 impl Edit {
-    /// An edit that was never put into a batch.
+    /// Makes an edit that was never put into a batch.
     ///
     /// ```
     /// use sync_core::{model::LocalSeq, replica::record::Edit};
@@ -96,13 +96,13 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Whether the pushed state was erased since.
+    /// Returns whether the pushed state was erased since.
     #[must_use]
     pub fn is_withdrawn(&self) -> bool {
         self.withdrawn().is_some()
     }
 
-    /// The digest of the pushed state, if it was erased since.
+    /// Returns the digest of the pushed state, if it was erased since.
     pub(crate) fn withdrawn(&self) -> Option<u128> {
         match self.carried {
             Carried::Withdrawn(digest) => Some(digest),
@@ -111,51 +111,50 @@ impl InFlight {
     }
 }
 
-/// Where the state is that a batch in flight carries for a document.
+/// Where the pushed state of a document is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Carried {
     /// It is [`Record::current`].
     #[default]
     Current,
-    /// It is this one; the current state is another.
+    /// It is this one; the current state is another one.
     Kept(DocumentState),
-    /// It was erased: nothing is left but its revision, and the digest of it with which the batch
-    /// is recalled.
+    /// It was erased: only its revision is left, and the digest with which the batch is recalled.
     Withdrawn(u128),
 }
 
 impl Record {
-    /// The local edit, if the document is dirty.
+    /// Returns the local edit, if the document is dirty.
     #[must_use]
     pub fn edit(&self) -> Option<&Edit> {
         self.pending.as_ref()?.edit.as_ref()
     }
 
-    /// The settled state that the local edit was made on.
+    /// Returns the settled state that the local edit was made on.
     #[must_use]
     pub fn base(&self) -> Option<&Settled> {
         self.edit()?.base.as_ref()
     }
 
-    /// Its part of the batch in flight.
+    /// Returns its part of the batch in flight.
     #[must_use]
     pub fn in_flight(&self) -> Option<&InFlight> {
         self.pending.as_ref()?.in_flight.as_ref()
     }
 
-    /// Whether its conflict waits for the app.
+    /// Returns whether its conflict waits for the app.
     #[must_use]
     pub fn is_deferred(&self) -> bool {
         self.pending.as_ref().is_some_and(|p| p.deferred)
     }
 
-    /// The live state that the app sees.
+    /// Returns the live state that the app reads.
     #[must_use]
     pub fn live(&self) -> Option<&DocumentState> {
         self.current.as_ref().filter(|s| !s.is_deleted())
     }
 
-    /// The document's place in the outbox, if its edit may be put into a batch now.
+    /// Returns the document's place in the outbox, if its edit may be put into a batch now.
     #[must_use]
     pub fn pushable(&self) -> Option<LocalSeq> {
         let pending = self.pending.as_ref()?;
@@ -169,7 +168,7 @@ impl Record {
         self.current.is_none() && self.pending.is_none() && self.server_seq == Seq(0)
     }
 
-    /// The state that the batch in flight carries for this document.
+    /// Returns the state that the batch in flight carries for this document.
     #[must_use]
     pub fn pushed_state(&self) -> Option<&DocumentState> {
         match &self.in_flight()?.carried {
@@ -179,7 +178,7 @@ impl Record {
         }
     }
 
-    /// The state of that revision and digest, if the record holds it anywhere.
+    /// Returns the state of that revision and digest, if the record holds it anywhere.
     pub(crate) fn state_with(&self, revision: Revision, digest: Digest) -> Option<&DocumentState> {
         let pending = self.pending.as_ref();
         let pending_remote = pending.and_then(|p| p.pending_remote.as_ref()?.state.as_ref());
@@ -191,7 +190,7 @@ impl Record {
             .find(|state| digest_of_state(None, state) == digest.0)
     }
 
-    /// As [`pushed_state`](Self::pushed_state), or what is left of it if it was erased.
+    /// As [`pushed_state`](Self::pushed_state), or the rest of it if it was erased.
     pub(crate) fn pushed(&self) -> Option<DocumentState> {
         let in_flight = self.in_flight()?;
         if !in_flight.is_withdrawn() {
@@ -201,13 +200,13 @@ impl Record {
         Some(DocumentState { revision: author, author, created, body: None, erased: None })
     }
 
-    /// The newest erasure that is known by the state that the app sees.
+    /// Returns the newest erasure that the state of the app includes.
     #[must_use]
     pub fn erased(&self) -> Option<Revision> {
         DocumentState::erasure_of(self.current.as_ref())
     }
 
-    /// Nothing stays of what was written without knowing of the newest erasure.
+    /// Removes everything that was written without knowledge of the newest erasure.
     fn drop_erased(&mut self) {
         // The base of an erasure is erased by it, also if it knows of an erasure with a later
         // stamp: the clocks may have been set back since.
@@ -240,7 +239,7 @@ impl Record {
         }
     }
 
-    /// Whether a body waits that the state in flight would erase.
+    /// Returns whether a body waits that the state in flight would erase.
     pub(crate) fn holds_erased(&self) -> bool {
         let pending_remote =
             self.pending.as_ref().and_then(|p| p.pending_remote.as_ref()?.state.as_ref());
@@ -249,7 +248,7 @@ impl Record {
         })
     }
 
-    /// Replaces what the app sees; the pushed state is put aside if it was the one seen.
+    /// Replaces the state that the app reads; it is kept separately if it was the pushed state.
     pub(crate) fn set_current(&mut self, state: Option<DocumentState>) {
         let old = std::mem::replace(&mut self.current, state);
         if let Some(in_flight) = self.pending.as_mut().and_then(|p| p.in_flight.as_mut())
@@ -261,18 +260,19 @@ impl Record {
         }
     }
 
-    /// The unsettled part, made if there is none.
+    /// Returns the unsettled part, and makes it if there is none.
     pub(crate) fn pending_mut(&mut self) -> &mut Pending {
         self.pending.get_or_insert_default()
     }
 
-    /// The position at which the newest applied state was settled, also if a reset cleared it.
+    /// Returns the position at which the newest applied state was settled, also if a reset cleared
+    /// it.
     #[must_use]
     pub fn settled_at(&self) -> Seq {
         self.server_seq.max(self.pending.as_ref().map_or(Seq(0), |p| p.seq_before_reset))
     }
 
-    /// Nothing is known any more; where the document was settled is remembered.
+    /// Clears the known position; it is kept as the position before the reset.
     pub(crate) fn void(&mut self) {
         let at = self.settled_at();
         self.server_seq = Seq(0);
@@ -295,7 +295,7 @@ impl Record {
         }
     }
 
-    /// The settled state that a first edit is made on.
+    /// Returns the settled state that a first edit is made on.
     pub(crate) fn settled(&self, epoch: Option<crate::model::Epoch>) -> Option<Settled> {
         let state = self.current.clone()?;
         epoch.map(|epoch| Settled { epoch, seq: self.settled_at(), state })
@@ -334,7 +334,7 @@ pub struct ScopeRow {
 /// The progress of a replica in removing the tombstones at or below the server's horizon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Purge {
-    /// The newest horizon that was begun with.
+    /// The newest horizon for which the removal was begun.
     pub up_to: Seq,
     /// Whether there are documents left to examine.
     pub runs: bool,
@@ -342,7 +342,7 @@ pub struct Purge {
     pub after: Option<(Collection, DocumentId)>,
 }
 
-/// The batch in flight of a scope: its name and its documents; the states are in their records.
+/// The batch in flight of a scope: its name and its documents. The states are in their records.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BatchRow {
     /// Its name.
@@ -351,7 +351,7 @@ pub struct BatchRow {
     pub replica: ReplicaId,
     /// Its documents, in the order of the batch.
     pub keys: Vec<DocumentKey>,
-    /// How often it was taken out to be pushed.
+    /// How often it was returned to be pushed.
     pub attempts: u32,
 }
 
@@ -367,11 +367,11 @@ pub struct QuarantineRow {
     pub base: Option<Settled>,
     /// The reason.
     pub rejection: Rejection,
-    /// When.
+    /// The time.
     pub at: Stamp,
 }
 
-/// The row of a replica, of which there is one.
+/// The row of which a replica has one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ReplicaMeta {
     /// The id of the replica.
@@ -395,7 +395,7 @@ pub struct ReplicaMeta {
     pub full_pulls: u32,
     /// The number of the newest quarantine row.
     pub last_ticket: u64,
-    /// Feed positions at or below this may lack removals: what was forgotten left no trace.
+    /// Feed positions at or below this may lack removals: forgotten data leaves no trace.
     pub feed_floor: LocalSeq,
     /// Moves with every change of a conflict inbox or a quarantine.
     pub inbox: u64,
@@ -407,7 +407,7 @@ pub struct ReplicaMeta {
 }
 
 impl ReplicaMeta {
-    /// A fresh replica.
+    /// Makes the row of a new replica.
     #[must_use]
     pub fn new(replica: ReplicaId) -> Self {
         Self {
@@ -428,23 +428,23 @@ impl ReplicaMeta {
         }
     }
 
-    /// This machine's time, corrected by the server's time.
+    /// Returns this machine's time, corrected by the server's time.
     #[must_use]
     pub fn corrected(&self, now: Now) -> Now {
         now.corrected(self.clock_offset)
     }
 
-    /// The next local position.
+    /// Returns the next local position.
     pub(crate) fn next_local(&mut self) -> LocalSeq {
         self.last_local = self.last_local.next();
         self.last_local
     }
 
-    /// A fresh revision that follows on `parent`.
+    /// Makes a new revision that follows `parent`.
     pub(crate) fn revision(&mut self, now: Now, parent: Stamp) -> Revision {
         if self.wall > now.plus(DRIFT_BOUND) {
-            // The clock was set back since the offset was measured, which was of the clock as it
-            // stood then.
+            // The clock was set back since the offset was measured, so the offset is not valid any
+            // more.
             self.clock_offset = 0;
             self.wall = now;
         }

@@ -1,4 +1,4 @@
-//! The data that a storage backend keeps for a replica, as typed rows inside one transaction.
+//! The data that a storage backend stores for a replica, as typed rows inside one transaction.
 //!
 //! The logic of a replica ([`ops`](super::ops)) is written once over these rows. A key-value
 //! backend gets them from the crate `storage-kit`, a database implements them natively.
@@ -17,32 +17,32 @@ pub type OutboxPlace = (LocalSeq, Collection, DocumentId);
 ///
 /// Pages are bounded by a number of rows; a page that is shorter than requested is the last one.
 pub trait ReplicaReads {
-    /// The row of which there is one; none in a storage that was just created.
+    /// Returns the row of which there is one; none in a storage that was just created.
     ///
     /// # Errors
     /// `Storage` if reading failed, `Incompatible` if the stored data is damaged. The same holds
     /// for all others.
     fn meta(&self) -> Result<Option<ReplicaMeta>>;
 
-    /// One scope.
+    /// Returns one scope.
     ///
     /// # Errors
     /// As [`Self::meta`].
     fn scope(&self, scope: &Scope) -> Result<Option<ScopeRow>>;
 
-    /// All scopes, in order of their names.
+    /// Returns all scopes, in order of their names.
     ///
     /// # Errors
     /// As [`Self::meta`].
     fn scopes(&self) -> Result<Vec<(Scope, ScopeRow)>>;
 
-    /// One document.
+    /// Returns one document.
     ///
     /// # Errors
     /// As [`Self::meta`].
     fn record(&self, key: &DocumentKey) -> Result<Option<Record>>;
 
-    /// Documents of a scope, or of one collection of it, in order of (collection, id).
+    /// Returns documents of a scope, or of one collection of it, in order of (collection, id).
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -54,15 +54,15 @@ pub trait ReplicaReads {
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// Documents of all scopes by [`Record::changed`], those above `after`. No two documents that
-    /// are in the feed have the same place there.
+    /// Returns documents of all scopes by [`Record::changed`], those above `after`. No two
+    /// documents in the feed have the same place.
     ///
     /// # Errors
     /// As [`Self::meta`].
     fn changed(&self, after: LocalSeq, limit: usize) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// Documents of a scope that are [pushable](Record::pushable), in order of (transaction,
-    /// collection, id).
+    /// Returns documents of a scope that are [pushable](Record::pushable), in order of
+    /// (transaction, collection, id).
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -73,7 +73,8 @@ pub trait ReplicaReads {
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// Documents of a scope that are [deferred](Record::is_deferred), in order of (collection, id).
+    /// Returns documents of a scope that are [deferred](Record::is_deferred), in order of
+    /// (collection, id).
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -84,7 +85,7 @@ pub trait ReplicaReads {
         limit: usize,
     ) -> Result<Vec<(DocumentKey, Record)>>;
 
-    /// The batch in flight of a scope.
+    /// Returns the batch in flight of a scope.
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -99,7 +100,7 @@ pub trait ReplicaReads {
         Ok(self.batch(scope)?.map(|batch| batch.id))
     }
 
-    /// The quarantine of a scope by ticket, rows above `after`.
+    /// Returns the quarantine of a scope by ticket, rows above `after`.
     ///
     /// # Errors
     /// As [`Self::meta`].
@@ -111,13 +112,13 @@ pub trait ReplicaReads {
     ) -> Result<Vec<(u64, QuarantineRow)>>;
 }
 
-/// Reads and writes of one transaction. Reads see its own writes; nothing of it is seen elsewhere
-/// before it commits.
+/// Reads and writes of one transaction. Reads observe its writes; nothing else observes them before
+/// it commits.
 pub trait ReplicaRows: ReplicaReads {
-    /// Writes the row that is kept once.
+    /// Writes the row of which there is one.
     ///
     /// # Errors
-    /// `Storage` if writing failed (nothing of the transaction then counts). The same holds for all
+    /// `Storage` if writing failed (the transaction then has no effect). The same holds for all
     /// others.
     fn put_meta(&mut self, meta: &ReplicaMeta) -> Result<()>;
 
@@ -127,13 +128,13 @@ pub trait ReplicaRows: ReplicaReads {
     /// As [`Self::put_meta`].
     fn put_scope(&mut self, scope: &Scope, row: &ScopeRow) -> Result<()>;
 
-    /// Removes a scope's own row; its documents are removed one by one.
+    /// Removes the row of a scope; its documents are removed one by one.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
     fn remove_scope(&mut self, scope: &Scope) -> Result<()>;
 
-    /// Writes a document. `old` is what [`record`](ReplicaReads::record) answered in this
+    /// Writes a document. `old` is what [`record`](ReplicaReads::record) returned in this
     /// transaction.
     ///
     /// # Errors
@@ -142,7 +143,7 @@ pub trait ReplicaRows: ReplicaReads {
 
     /// Writes documents of which each is most likely new. Returns the places in the list of those
     /// that exist already, or that are repeated in the list, for which nothing is written. A
-    /// backend may do this in one step for each, or for all, and in an order of its own: a first
+    /// backend may do this in one step for each, or for all, and in any order: a first
     /// catch-up consists of these calls.
     ///
     /// # Errors
@@ -173,7 +174,7 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(false)
     }
 
-    /// Writes documents after [`begin_load`](Self::begin_load) has answered `true` in this
+    /// Writes documents after [`begin_load`](Self::begin_load) has returned `true` in this
     /// transaction.
     ///
     /// # Errors
@@ -192,14 +193,14 @@ pub trait ReplicaRows: ReplicaReads {
         Ok(true)
     }
 
-    /// Removes a document. `old` is what [`record`](ReplicaReads::record) answered in this
+    /// Removes a document. `old` is what [`record`](ReplicaReads::record) returned in this
     /// transaction.
     ///
     /// # Errors
     /// As [`Self::put_meta`].
     fn remove_record(&mut self, key: &DocumentKey, old: &Record) -> Result<()>;
 
-    /// Records that the transaction removes or replaces bodies of which nothing may be left. A
+    /// Records that the transaction removes or replaces bodies of which nothing may stay. A
     /// backend that can remove them stores this together with the transaction, and removes them
     /// when it is purged (`Transactional::purge_erased` of `storage-kit`).
     ///

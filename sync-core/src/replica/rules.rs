@@ -1,5 +1,5 @@
-//! The rules by which one document applies a server state or a verdict. Pure: a record goes in and
-//! comes out.
+//! The rules by which one document applies a server state or a verdict. They are pure functions on
+//! a record.
 //!
 //! ```text
 //!             local write                    batch formed
@@ -43,7 +43,7 @@ use crate::clock::Now;
 use crate::model::{DocumentKey, DocumentState, Epoch, ServerState, Settled};
 use crate::resolver::{Conflict, Resolution, ResolveOn, Resolvers};
 
-/// The input of the rules beside the record.
+/// The input of the rules, apart from the record.
 pub(crate) struct RuleContext<'a> {
     pub(crate) now: Now,
     pub(crate) epoch: Epoch,
@@ -54,13 +54,13 @@ pub(crate) struct RuleContext<'a> {
 /// The effect of applying a server state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApplyOutcome {
-    /// It was known already.
+    /// It was already known.
     Nothing,
     /// The document was clean, or nothing was in conflict, and shows the new state.
     Replaced,
-    /// It was our own state: the document is clean.
+    /// It was a state of this replica: the document is clean.
     Cleaned,
-    /// It is what the edit is based on.
+    /// It is the new base of the edit.
     Rebased,
     /// It is held as the pending remote state.
     Waiting,
@@ -76,7 +76,7 @@ pub enum Decided {
     Remote,
     /// The local edit wins.
     Local,
-    /// A body made of both.
+    /// A body merged from both.
     Merged,
     /// The document is deleted.
     Deleted,
@@ -112,7 +112,7 @@ pub(crate) fn apply_remote(
         return ApplyOutcome::Cleaned;
     }
     if state.is_some() && state == record.base().map(|b| &b.state) {
-        // After a reset that voided the known positions: nothing happened to the document.
+        // This follows a reset that voided the known positions: nothing happened to the document.
         rebase(record, incoming, cx.epoch);
         return ApplyOutcome::Rebased;
     }
@@ -132,8 +132,9 @@ pub(crate) fn apply_remote(
     resolve(record, key, incoming, cx) // rule 6
 }
 
-/// If one side knows an erasure that the other does not, it wins and no resolver is called: the
-/// other side's bodies have to be removed. None if both know the same, or the server has no state.
+/// Decides by an erasure that one side knows and the other does not: it wins and no resolver is
+/// called, because the other side's bodies have to be removed. None if both know the same, or the
+/// server has no state.
 fn by_erasure(
     record: &mut Record,
     incoming: &ServerState,
@@ -201,7 +202,7 @@ pub(crate) fn take_pending_remote(record: &mut Record) -> Option<ServerState> {
     record.pending.as_mut()?.pending_remote.take()
 }
 
-/// The document shows the server's state and is clean.
+/// Replaces the document by the server's state: it is clean.
 pub(super) fn replace(record: &mut Record, incoming: ServerState) {
     record.server_seq = incoming.seq;
     record.set_current(incoming.state);
@@ -225,7 +226,7 @@ pub(super) fn clean_keeping_remote(record: &mut Record) {
     }
 }
 
-/// The incoming state is what the edit is based on.
+/// Makes the incoming state the base of the edit.
 fn rebase(record: &mut Record, incoming: ServerState, epoch: Epoch) {
     record.server_seq = incoming.seq;
     let Some(state) = incoming.state else { return };
@@ -245,7 +246,7 @@ pub(crate) fn hold_remote(record: &mut Record, incoming: ServerState) {
     }
 }
 
-/// A true conflict.
+/// Resolves a true conflict.
 pub(super) fn resolve(
     record: &mut Record,
     key: &DocumentKey,
@@ -278,7 +279,7 @@ pub(super) fn resolve(
     ApplyOutcome::Resolved(apply_resolution(record, resolution, local, incoming, cx))
 }
 
-/// Does what a resolver, or the app, decided about `local` against `incoming`.
+/// Applies the decision of a resolver, or of the app, about `local` against `incoming`.
 pub(crate) fn apply_resolution(
     record: &mut Record,
     resolution: Resolution,
@@ -299,7 +300,7 @@ pub(crate) fn apply_resolution(
             // A newer state than the one that was decided about may have waited already.
             return if end_if_equal(record) { Decided::Remote } else { Decided::Deferred };
         }
-        // What the resolver made is what the server holds: nothing is left to push.
+        // The resolver's result is the server's state: nothing is left to push.
         Resolution::Merge(ref body) if shows(Some(body)) => (Decided::Remote, None, later),
         Resolution::Delete if shows(None) => (Decided::Remote, None, later),
         Resolution::Remote => (Decided::Remote, None, later),
@@ -332,7 +333,7 @@ pub(crate) fn apply_resolution(
     decided
 }
 
-/// Whether a base was lost with an old epoch of the log: the server does not have it, nor its
+/// Returns whether a base was lost with an old epoch of the log: the server has neither it nor its
 /// ancestors.
 pub(super) fn is_lost(record: &Record, base: &Settled, epoch: Epoch) -> bool {
     base.epoch != epoch && base.seq > record.settled_at()

@@ -1,4 +1,4 @@
-//! Settling: what a verdict does to the document that was pushed. Pure, as the other
+//! Settling applies a verdict to the document that was pushed. Pure, as the other
 //! [rules](super::rules).
 
 use super::record::{Edit, InFlight, Record};
@@ -13,7 +13,7 @@ use crate::model::{
     VerdictKind,
 };
 
-/// The effect of a verdict beside changing the record.
+/// The effect of a verdict apart from changing the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// How conflicts ended: with the state of the verdict, and with the pending remote state.
@@ -25,15 +25,15 @@ pub(crate) struct Outcome {
 /// The document's part of the batch that a verdict ends.
 struct Pushed {
     state: DocumentState,
-    /// The document was edited after the batch was formed.
+    /// Whether the document was edited after the batch was formed.
     edited_since: bool,
-    /// The state was erased while it was in flight.
+    /// Whether the state was erased while it was in flight.
     is_withdrawn: bool,
-    /// The verdict is newer than what the document was made of.
+    /// Whether the verdict is newer than the state that the document was made from.
     is_news: bool,
 }
 
-/// Settles the document's part of a batch: what the verdict does, then the pending remote
+/// Settles the document's part of a batch: applies the verdict, then the pending remote
 /// state.
 pub(crate) fn settle(
     record: &mut Record,
@@ -64,7 +64,7 @@ pub(crate) fn settle(
     outcome
 }
 
-/// The document is not in flight any more. None if it was not.
+/// Removes the document from the batch in flight. None if it was not in it.
 fn end_batch(record: &mut Record, verdict: &Verdict, cx: &mut RuleContext<'_>) -> Option<Pushed> {
     let state = record.pushed()?;
     let told = verdict.current.as_ref();
@@ -114,8 +114,7 @@ fn reject(
     Some((state, base))
 }
 
-/// The pushed state is what the server holds: a later edit was made on it, or the document is
-/// clean.
+/// Accepts the pushed state as the server's: a later edit was made on it, or the document is clean.
 fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleContext<'_>) {
     if pushed.edited_since && record.edit().is_none() {
         // An erasure removed the edit while it was in flight, and the server had purged that
@@ -142,7 +141,7 @@ fn accept(record: &mut Record, pushed: Pushed, verdict: &Verdict, cx: &mut RuleC
     }
 }
 
-/// The server holds another state, which descends from the pushed one: superseded, or merged.
+/// Applies another state of the server, which descends from the pushed one: superseded, or merged.
 fn supersede(
     record: &mut Record,
     key: &DocumentKey,
@@ -152,7 +151,7 @@ fn supersede(
 ) -> Option<Decided> {
     if pushed.edited_since && record.edit().is_some() {
         let base = Settled { epoch: cx.epoch, seq: verdict.seq, state: pushed.state };
-        // What was erased while it was in flight is not what the edit was made on.
+        // The edit was not made on a state that was erased in flight.
         let edit = record.pending_mut().edit.as_mut();
         if let Some(edit) = edit.filter(|_| !pushed.is_withdrawn) {
             edit.base = Some(base);
@@ -162,8 +161,8 @@ fn supersede(
         return taken.and_then(decided);
     }
     let Some(incoming) = verdict.current.clone() else {
-        // Nothing is left to push; what the server holds is pulled, or is held as the pending
-        // remote state.
+        // Nothing is left to push; the server's state is pulled, or is held as the pending remote
+        // state.
         clean_keeping_remote(record);
         return None;
     };
@@ -173,7 +172,7 @@ fn supersede(
     is_erased.then_some(Decided::Erased)
 }
 
-/// The server leaves the conflict to the replica.
+/// Handles a conflict that the server leaves to the replica.
 fn meet_conflict(
     record: &mut Record,
     key: &DocumentKey,
@@ -186,13 +185,12 @@ fn meet_conflict(
         |c: &ServerState| pushed.is_news || c.seq > record.server_seq || verdict.seq == Seq(0);
     let incoming = verdict.current.clone().filter(newer)?;
     let is_true = record.edit().is_some() && !is_own(record, &incoming);
-    // Where the server resolves, it did not: requesting it again would not end.
+    // If the server resolves this collection, it did not: pushing again would not end.
     let decide = if is_true { resolve } else { apply_remote };
     decided(decide(record, key, incoming, cx))
 }
 
-/// The server refused the clock of the pushed state, and returned its time and the state that it
-/// holds.
+/// Handles a rejection of the pushed state's clock. The server returned its time and its state.
 fn refused_by_clock(
     record: &mut Record,
     told: Now,
@@ -206,14 +204,14 @@ fn refused_by_clock(
         stamping::restamp(record, cx.meta, cx.now, shift, parent);
     }
     let has_slot = record.pending.as_ref().is_some_and(|pending| pending.pending_remote.is_some());
-    // What waits may have been replaced, or purged, by what the server holds now.
+    // The pending remote state may have been replaced, or purged, by the server's state.
     if let Some(held) = held.filter(|_| has_slot) {
         hold_remote(record, held.clone());
     }
 }
 
-/// Whether the server holds a tombstone that a full pull had not found: a restore brought it back
-/// from before its purge. That moves no position, so nothing else shows it.
+/// Returns whether the server holds a tombstone that a full pull had not found: a restore brought
+/// back the state before its purge. That moves no position, so nothing else shows it.
 fn is_back(record: &Record, told: &ServerState) -> bool {
     record.edit().is_some_and(|edit| edit.base.is_none())
         && told.state.as_ref().is_some_and(DocumentState::is_deleted)
@@ -228,8 +226,8 @@ fn is_own(record: &Record, incoming: &ServerState) -> bool {
             || is_former(record, state))
 }
 
-/// Whether the refused state would have erased its base. The body is removed here: the server
-/// returns its state.
+/// Returns whether the refused state would have erased its base. The body is removed here: the
+/// server returns its state.
 fn is_refused_erasure(refused: &DocumentState, base: Option<&Settled>) -> bool {
     refused.erased > DocumentState::erasure_of(base.map(|b| &b.state))
 }
@@ -244,9 +242,9 @@ fn drop_stripped_remote(record: &mut Record, refused: &DocumentState) -> bool {
     pending.pending_remote.take_if(|pending_remote| is_stripped(pending_remote)).is_some()
 }
 
-/// Removes the refused edit; the document shows the settled state it was made on. If that was lost
-/// with an old epoch of the log, it is offered again; if it is the refused state itself, nothing is
-/// left to show.
+/// Removes the refused edit; the document shows the settled state that it was made on. A base that
+/// was lost with an old epoch of the log is offered again; if the base is the refused state itself,
+/// the document is absent.
 fn revert_to_base(
     record: &mut Record,
     refused: &DocumentState,

@@ -11,10 +11,10 @@ use crate::model::{DocumentState, ReplicaId, Revision, Stamp};
 /// The parents that a new stamp has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parent<'a> {
-    /// The base, however far ahead it lies.
+    /// The base, however far ahead it is.
     Always,
-    /// The base, unless it lies beyond the drift bound and further ahead than this state, which the
-    /// server holds: it does not admit what follows on it.
+    /// The base, unless it is beyond the drift bound and further ahead than this state of the
+    /// server: the server does not accept what follows it.
     UpTo(Option<&'a DocumentState>),
 }
 
@@ -29,8 +29,9 @@ impl Parent<'_> {
         }
     }
 
-    /// The erasure that the server holds, if an edit that knows `known` knows it too. The log may
-    /// have lost the later one by a restore; the edit has to stay later than the remaining one.
+    /// Returns the erasure that the server holds, if an edit that knows `known` knows it too. A
+    /// restore may have removed the later one from the log; the edit has to stay later than the
+    /// remaining one.
     fn erasure_below(self, known: Option<Revision>) -> Option<Revision> {
         match self {
             Self::Always => None,
@@ -39,15 +40,15 @@ impl Parent<'_> {
     }
 }
 
-/// Believes the server's time. The answer is by how many milliseconds the offset of this machine's
-/// clock changed.
+/// Applies the server's time. Returns by how many milliseconds the offset of this machine's clock
+/// changed.
 pub(crate) fn correct(meta: &mut ReplicaMeta, time: ServerTime, heard: Now) -> i64 {
     let before = meta.clock_offset;
     meta.clock_offset = time.offset(before, heard);
     meta.clock_offset.saturating_sub(before)
 }
 
-/// The stamps of the state that an edit was made on: what follows on it may lie as far ahead.
+/// Returns the stamps of the state that an edit was made on: its successors may be as far ahead.
 fn base_stamps(record: &Record) -> (Stamp, Stamp) {
     let base = record.edit().and_then(|e| e.base.as_ref());
     base.map_or((Stamp::ZERO, Stamp::ZERO), |b| {
@@ -55,8 +56,8 @@ fn base_stamps(record: &Record) -> (Stamp, Stamp) {
     })
 }
 
-/// Whether the erasure of an edit is this replica's own, and newer than its base, so that nothing
-/// else knows it yet.
+/// Returns whether this replica made the erasure of an edit, and it is newer than the base, so that
+/// only this replica knows it.
 fn is_unsettled(erased: Revision, record: &Record, edited: &DocumentState) -> bool {
     let base = record.edit().and_then(|e| e.base.as_ref()).and_then(|b| b.state.erased);
     erased.replica == edited.revision.replica && base.is_none_or(|base| base < erased)
@@ -72,7 +73,7 @@ pub(crate) fn put_right(record: &mut Record, meta: &mut ReplicaMeta, now: Now, s
     is_fast
 }
 
-/// Whether the stamp of an edit, or of its author, lies where no right clock can have been.
+/// Returns whether the stamp of an edit, or of its author, is beyond any correct clock.
 fn is_fast(record: &Record, meta: &ReplicaMeta, now: Now) -> bool {
     let Some(state) = record.current.as_ref().filter(|_| record.edit().is_some()) else {
         return false;
@@ -97,14 +98,14 @@ pub(crate) fn restamp(
     let (base, base_author) = base_stamps(record);
     let is_followed = parent.admits(base, time);
     let base = if is_followed { base } else { Stamp::ZERO };
-    // A settled erasure stays known, and the edit stays later than it, or it would be taken for one
-    // that was made before.
+    // A settled erasure stays known, and the edit stays later than it. Otherwise it would count as
+    // an edit from before.
     let known = old.erased.filter(|e| !is_unsettled(*e, record, &old));
     let known = known.filter(|e| parent.admits(e.stamp, time));
     let known = known.max(parent.erasure_below(old.erased));
     let base = base.max(known.map_or(Stamp::ZERO, |e| e.stamp));
     let meant = old.revision.stamp.millis().saturating_add_signed(shift);
-    // The counters of followers are not in use at a time that was never this clock's.
+    // The counters of followers are not in use at a time that this clock never had.
     let meant = Stamp::new(meant, old.revision.stamp.counter() | FIRST_OF_FOLLOWERS);
     let revision = if shift != 0 && meant > base && meant < Stamp::new(time.0, 0) {
         Revision { stamp: meant, replica: meta.replica }
@@ -144,7 +145,8 @@ pub(crate) fn reidentify(record: &mut Record, replica: ReplicaId) {
     pending.former.drain(..pending.former.len().saturating_sub(Pending::FORMER));
     let revision = Revision { replica, ..old.revision };
     let author = if old.author == old.revision { revision } else { old.author };
-    // An erasure under an edit keeps its name, or what others wrote in knowledge of it would go.
+    // An erasure under an edit keeps its revision, or what others wrote with knowledge of it would
+    // be removed.
     let erased = old.erased.map(|e| if e == old.revision { revision } else { e });
     record.set_current(Some(DocumentState { revision, author, erased, ..old }));
 }

@@ -71,7 +71,7 @@ pub enum WriteOperation {
 pub struct LocalTransaction {
     /// The scope.
     pub scope: Scope,
-    /// The writes, in order; a later write to a document sees the earlier one.
+    /// The writes, in order; a later write to a document observes the earlier one.
     pub writes: Vec<LocalWrite>,
 }
 
@@ -79,7 +79,7 @@ pub struct LocalTransaction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// There was none, now there is one.
+    /// There was no document, and now there is one.
     Insert,
     /// It has another state.
     Update,
@@ -97,16 +97,16 @@ pub enum Origin {
     Remote,
 }
 
-/// A change of what the app sees.
+/// A change for the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DocumentChange {
     /// The document.
     pub key: DocumentKey,
     /// The operation on the document.
     pub operation: Operation,
-    /// Its new state; none if nothing is left of it, a tombstone if it was deleted.
+    /// Its new state; none if it was removed, a tombstone if it was deleted.
     pub document: Option<DocumentState>,
-    /// The live state before, where it is known.
+    /// The live state before, if it is known.
     pub previous: Option<DocumentState>,
     /// Its place in the replica's change feed.
     pub at: LocalSeq,
@@ -115,7 +115,7 @@ pub struct DocumentChange {
 }
 
 impl DocumentChange {
-    /// The document was erased: neither of the two states keeps its body.
+    /// Removes the bodies of both states, because the document was erased.
     pub fn drop_bodies(&mut self) {
         self.previous = None;
         if let Some(document) = self.document.as_mut() {
@@ -123,7 +123,7 @@ impl DocumentChange {
         }
     }
 
-    /// The stamp of the write that led to it.
+    /// Returns the stamp of the write that led to it.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.document.as_ref().or(self.previous.as_ref()).map_or(Stamp::ZERO, |d| d.author.stamp)
@@ -142,17 +142,17 @@ pub struct ConflictReport {
 /// The effect of a committed transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// The changes that the app sees, in order.
+    /// The changes for the app, in order.
     pub changes: Vec<DocumentChange>,
-    /// Conflicts that were met.
+    /// The conflicts.
     pub conflicts: Vec<ConflictReport>,
-    /// Edits that went into the quarantine.
+    /// Edits that moved into the quarantine.
     pub refused: Vec<(DocumentKey, Rejection)>,
     /// Documents that were erased: their bodies were removed.
     pub erased: Vec<DocumentKey>,
     /// Entries or verdicts that were applied.
     pub taken: usize,
-    /// How many edits verdicts brought further: settled, refused, left to the app, or on a newer
+    /// How many edits advanced by their verdicts: settled, refused, left to the app, or on a newer
     /// base than before.
     pub progressed: usize,
     /// An edit that its verdict left unchanged, free to be pushed again, and the verdict on it.
@@ -180,7 +180,7 @@ impl Deref for Applied {
     }
 }
 
-/// A replica at a glance.
+/// A summary of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaState {
     /// The id of the replica.
@@ -220,13 +220,13 @@ impl ReplicaState {
         self.scopes.iter().find(|s| s.scope == *scope)
     }
 
-    /// The position of a scope; the beginning for one that is not stored.
+    /// Returns the position of a scope; the beginning for one that is not stored.
     #[must_use]
     pub fn checkpoint(&self, scope: &Scope) -> Checkpoint {
         self.scope(scope).map(|s| s.checkpoint.clone()).unwrap_or_default()
     }
 
-    /// Counts of unsettled documents in a scope.
+    /// Returns the counts of unsettled documents in a scope.
     #[must_use]
     pub fn outbox(&self, scope: &Scope) -> OutboxCounts {
         self.scope(scope).map(|s| s.outbox).unwrap_or_default()
@@ -250,8 +250,8 @@ pub struct ScopeSummary {
     pub in_flight: Option<PushId>,
     /// The failures that keep it from syncing.
     pub failures: Failures,
-    /// Whether the replica leaves out documents that the server has: its digest is then another one
-    /// by right.
+    /// Whether the replica leaves out documents that the server has: its digest then differs
+    /// rightly.
     pub is_partial: bool,
 }
 
@@ -276,14 +276,14 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Whether the sums that are kept are those of the documents.
+    /// Returns whether the stored sums are those of the documents.
     #[must_use]
     pub fn is_right(&self) -> bool {
         self.kept == self.counted
     }
 }
 
-/// How much of a scope is not settled.
+/// Counts of what is unsettled in a scope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OutboxCounts {
     /// Documents whose edit waits for a batch, of collections that the replica syncs.
@@ -309,7 +309,7 @@ impl OutboxCounts {
     }
 }
 
-/// A document as a read gives it.
+/// A document as a read returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its key.
@@ -368,11 +368,11 @@ pub struct UnsettledEntry {
     pub local: DocumentState,
     /// The settled state that the edit was made on.
     pub base: Option<Settled>,
-    /// The server state that waits beside it.
+    /// The pending remote state.
     pub remote: Option<DocumentState>,
     /// The local transaction it belongs to; 0 in the quarantine.
     pub transaction: LocalSeq,
-    /// How often the batch that it is in was taken out to be pushed; 0 if it is in none.
+    /// How often its batch was returned to be pushed; 0 if it is in none.
     pub attempts: u32,
     /// The reason of the refusal, its time, and its ticket: only in the quarantine.
     pub refused: Option<(Rejection, Stamp, u64)>,
@@ -409,8 +409,8 @@ pub enum Decision {
 /// The data that is removed from the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forget {
-    /// A scope that was removed or revoked: unsynced own bodies go to the quarantine, the rest is
-    /// removed.
+    /// A scope that was removed or revoked: the replica's unsynced bodies move to the quarantine,
+    /// the rest is removed.
     Scope(Scope),
     /// One collection of a scope, likewise.
     Collection(Scope, Collection),

@@ -16,8 +16,7 @@ pub struct FnResolver<F> {
     decide: F,
 }
 
-/// A resolver out of a closure over the states as they are. It has to be deterministic, as every
-/// resolver.
+/// Makes a resolver of a closure over the states. It has to be deterministic, like every resolver.
 ///
 /// ```
 /// use sync_core::resolver::{Resolution, resolve_with};
@@ -49,7 +48,7 @@ where
         self.name
     }
 
-    /// Always true: what a closure reads cannot be known.
+    /// Returns true: whether the closure reads the base is not known.
     fn needs_base(&self) -> bool {
         true
     }
@@ -59,30 +58,30 @@ where
     }
 }
 
-/// A conflict whose bodies were read into a type.
+/// A conflict whose bodies were deserialized into a type.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TypedConflict<'a, T> {
     /// The document.
     pub key: &'a DocumentKey,
-    /// What the local edit was made on; none for an insert, and for a document that was deleted.
+    /// The value that the local edit was made on; none for an insert, and for a deleted document.
     pub base: Option<T>,
     /// The replica's edit; none if it deletes.
     pub local: Option<T>,
-    /// What the server has; none if it was deleted there.
+    /// The server's value; none if it was deleted there.
     pub remote: Option<T>,
     /// Whether the replica's edit was written later.
     pub local_is_later: bool,
 }
 
-/// What becomes of a [typed conflict](TypedConflict).
+/// The resolution of a [typed conflict](TypedConflict).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypedResolution<T> {
     /// As [`Resolution::Remote`].
     Remote,
     /// As [`Resolution::Local`].
     Local,
-    /// This value, made of both.
+    /// This value, merged from both.
     Merge(T),
     /// As [`Resolution::Delete`].
     Delete,
@@ -97,8 +96,8 @@ pub struct TypedResolver<T, F> {
     of: PhantomData<fn() -> T>,
 }
 
-/// A resolver out of a closure over values of a type. A body that is not of the type defers the
-/// conflict, as every error does.
+/// Makes a resolver of a closure over values of a type. A body of another type defers the conflict,
+/// as every error does.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_in_and_a_value_comes_out() {
+    fn a_typed_resolver_reads_values_and_returns_a_value() {
         let merged = |three| decide(resolve_typed("sum", sum), three);
         let body = |text: &'static str| Resolution::Merge(Body::parse(text).unwrap());
         assert_eq!(merged([Some("1"), Some("3"), Some("5")]), body("7"));

@@ -1,17 +1,17 @@
-//! A deletion against an edit: a policy of its own, whatever decides between two edits.
+//! A deletion against an edit: a separate policy, whatever decides between two edits.
 
 use super::{Conflict, ConflictResolver, Resolution};
 use crate::error::Result;
 
-/// What becomes of a deletion against an edit.
+/// The policy for a deletion against an edit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDelete {
-    /// Whichever was written later. If the server has no trace of the document any more, the time
-    /// of its deletion is unknown: the edit stands.
+    /// The one that was written later. If the server has no trace of the document any more, the
+    /// time of its deletion is unknown: the edit wins.
     #[default]
     LastWrite,
-    /// The edit: the document lives again.
+    /// The edit: the document exists again.
     KeepEdit,
     /// The deletion.
     KeepDeletion,
@@ -20,8 +20,7 @@ pub enum OnDelete {
 }
 
 impl OnDelete {
-    /// What becomes of a conflict in which one side deleted and the other one edited; none if both
-    /// edited.
+    /// Decides a conflict in which one side deleted and the other one edited; none if both edited.
     #[must_use]
     pub fn decide(self, conflict: &Conflict<'_>) -> Option<Resolution> {
         let local_deletes = conflict.local.is_deleted();

@@ -1,7 +1,7 @@
 //! Conflict resolvers: they decide which edit wins when two were made without knowledge of each
 //! other.
 //!
-//! # Why resolvers cannot play ping-pong
+//! # Why resolvers terminate
 //!
 //! A resolver is called only for a replica's own unsettled edit. Its result replaces that edit, is
 //! based on the server's state, and is pushed like any other edit. A replica without an unsettled
@@ -13,9 +13,9 @@
 //! settles it: then one edit fewer is unsettled. Or it is in conflict with a state that some other
 //! push made since. Each accepted push makes one state, against which each of the other edits is
 //! resolved at most once. So there are at most `n (n - 1) / 2` conflicts until all are settled,
-//! also if the resolver makes something new each time, and if every replica has another one. Each
-//! is reported by the transaction that resolves it, and counted in the statistics. What is not
-//! bounded is an app that writes whenever it sees a change: those are local writes.
+//! even if the resolver makes a new body each time, and every replica has a different resolver.
+//! Each is reported by the transaction that resolves it, and counted in the statistics. There is no
+//! bound for an app that writes whenever it reads a change: those are local writes.
 
 mod custom;
 mod deletes;
@@ -37,10 +37,9 @@ pub use deletes::{OnDelete, WithOnDelete};
 pub use fields::{FieldMerge, FieldRule};
 pub use strategies::{ClientWins, LastWriteWins, ServerWins};
 
-/// Two edits of one document of which neither was made with knowledge of the other.
+/// Two edits of one document, each made without knowledge of the other.
 ///
-/// Equal bodies, and a deletion against a deletion, are never handed to a resolver: they are no
-/// conflict.
+/// Equal bodies, and two deletions, are never passed to a resolver: they are no conflict.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Conflict<'a> {
@@ -55,7 +54,7 @@ pub struct Conflict<'a> {
 }
 
 impl<'a> Conflict<'a> {
-    /// Describes a conflict.
+    /// Makes a conflict of the two sides and their base.
     #[must_use]
     pub fn new(
         key: &'a DocumentKey,
@@ -66,35 +65,35 @@ impl<'a> Conflict<'a> {
         Self { key, base, local, remote }
     }
 
-    /// Whether the local edit was written later than what the server has, by hybrid logical clock,
-    /// then by replica id. It is later than a state of which there is no trace.
+    /// Returns whether the local edit was written later than the server's state, by hybrid logical
+    /// clock, then by replica id. It is later than a state of which there is no trace.
     #[must_use]
     pub fn local_is_later(&self) -> bool {
         self.remote.is_none_or(|remote| self.local.author > remote.author)
     }
 }
 
-/// What a resolver decides.
+/// The decision of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// The server's state stands, the local edit is dropped.
+    /// The server's state wins, the local edit is dropped.
     Remote,
-    /// The local edit stands and is pushed, made anew on the server's state.
+    /// The local edit wins: it is made again on the server's state, and pushed.
     Local,
-    /// This body, made on both, is pushed.
+    /// This body, merged from both, is pushed.
     Merge(Body),
     /// The document is deleted.
     Delete,
-    /// The app decides later: both versions are kept in the conflict inbox, the rest syncs on.
+    /// The app decides later: both versions are kept in the conflict inbox, the rest is synced.
     Defer,
 }
 
 /// Decides conflicts.
 ///
-/// It must be deterministic: the same conflict, the same answer, on every replica. It asks no clock
-/// and draws no randomness. It is called inside a storage transaction, on the storage's own thread,
-/// so it must be quick and must not call back into the replica. If it returns an error or panics,
-/// the conflict is [deferred](Resolution::Defer).
+/// It must be deterministic: the same conflict, the same answer, on every replica. It reads no
+/// clock and draws no randomness. It is called inside a storage transaction, on the storage's
+/// thread, so it must be quick and must not call back into the replica. If it returns an error or
+/// panics, the conflict is [deferred](Resolution::Defer).
 ///
 /// ```
 /// use sync_core::resolver::{Conflict, ConflictResolver, Resolution};
@@ -115,10 +114,10 @@ pub enum Resolution {
 /// }
 /// ```
 pub trait ConflictResolver: Send + Sync + fmt::Debug + 'static {
-    /// Its name, for logs and reports.
+    /// Returns its name, for logs and reports.
     fn name(&self) -> &str;
 
-    /// Whether it reads [`Conflict::base`]. Only then does a base body travel to a server that
+    /// Returns whether it reads [`Conflict::base`]. Only then is a base body sent to a server that
     /// resolves.
     fn needs_base(&self) -> bool {
         false
@@ -127,10 +126,10 @@ pub trait ConflictResolver: Send + Sync + fmt::Debug + 'static {
     /// Decides one conflict.
     ///
     /// # Errors
-    /// Whatever keeps it from deciding; the conflict is then deferred.
+    /// Any error that keeps it from deciding; the conflict is then deferred.
     fn resolve(&self, conflict: &Conflict<'_>) -> Result<Resolution>;
 
-    /// The same resolver for two edits, and that policy for a deletion against an edit.
+    /// Returns the same resolver for two edits, with that policy for a deletion against an edit.
     ///
     /// ```
     /// use sync_core::resolver::{ConflictResolver, LastWriteWins, OnDelete};
@@ -152,9 +151,9 @@ pub enum ResolveOn {
     /// The only way when bodies are encrypted.
     #[default]
     Replica,
-    /// On the server, inside the transaction that appends. Replicas name the same resolver: from it
-    /// they know whether the base has to travel with an edit. Where the server's resolver [reads
-    /// the base](ConflictResolver::needs_base) and an edit comes without it, the server decides
+    /// On the server, inside the transaction that appends. Replicas name the same resolver, to know
+    /// whether the base has to be sent with an edit. If the server's resolver [reads the
+    /// base](ConflictResolver::needs_base) and an edit is sent without it, the server decides
     /// nothing, and the conflict waits for the app in the replica's inbox.
     Server,
 }
@@ -183,20 +182,20 @@ impl Default for Resolvers {
 }
 
 impl Resolvers {
-    /// One resolver for every collection, on the replica.
+    /// Uses one resolver for every collection, on the replica.
     #[must_use]
     pub fn new(default: impl ConflictResolver) -> Self {
         Self::shared(Arc::new(default), ResolveOn::Replica)
     }
 
-    /// One resolver for every collection, and where it runs.
+    /// Uses one resolver for every collection, on the given side.
     #[must_use]
     pub fn shared(default: Arc<dyn ConflictResolver>, on: ResolveOn) -> Self {
         let default = Policy { resolver: default, on };
         Self(Arc::new(Table { default, by_collection: BTreeMap::new() }))
     }
 
-    /// Another resolver for one collection.
+    /// Sets another resolver for one collection.
     #[must_use]
     pub fn with(
         self,
@@ -213,23 +212,23 @@ impl Resolvers {
         self.0.by_collection.get(collection).unwrap_or(&self.0.default)
     }
 
-    /// Where the conflicts of that collection are resolved.
+    /// Returns where the conflicts of that collection are resolved.
     #[must_use]
     pub fn resolve_on(&self, collection: &Collection) -> ResolveOn {
         self.policy(collection).on
     }
 
-    /// Whether pushes of that collection carry the base's body to the server.
+    /// Returns whether pushes of that collection include the base's body.
     #[must_use]
     pub fn sends_base(&self, collection: &Collection) -> bool {
         let policy = self.policy(collection);
         policy.on == ResolveOn::Server && policy.resolver.needs_base()
     }
 
-    /// Decides, on the server, about a pushed change that is in conflict with the current state.
-    /// Returns none where the decision is left to the replica: where the replica resolves, and
-    /// where the resolver needs the body of the base and the change does not carry it. A merge
-    /// without the base would silently restore what was removed.
+    /// Decides, on the server, a pushed change that is in conflict with the current state. Returns
+    /// none if the decision is left to the replica: if the replica resolves, or if the resolver
+    /// needs the body of the base and the change has none. A merge without the base would silently
+    /// restore what was removed.
     #[must_use]
     pub fn decide_pushed(
         &self,
@@ -247,8 +246,8 @@ impl Resolvers {
         Some(self.decide(&Conflict::new(&key, base.as_ref(), &change.state, current)))
     }
 
-    /// Decides a conflict with the resolver of its collection. An error or a panic of it means
-    /// [`Resolution::Defer`].
+    /// Decides a conflict with the resolver of its collection. If the resolver fails or panics, the
+    /// result is [`Resolution::Defer`].
     #[must_use]
     pub fn decide(&self, conflict: &Conflict<'_>) -> Resolution {
         let resolver = &self.policy(&conflict.key.collection).resolver;

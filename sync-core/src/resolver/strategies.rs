@@ -1,4 +1,4 @@
-//! The strategies that need nothing but the two states.
+//! The strategies that need only the two states.
 
 use super::{Conflict, ConflictResolver, Resolution};
 use crate::error::Result;
@@ -22,7 +22,7 @@ impl ConflictResolver for LastWriteWins {
     }
 }
 
-/// The state that the server settled first stands.
+/// The state that the server settled first wins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServerWins;
 
@@ -36,7 +36,7 @@ impl ConflictResolver for ServerWins {
     }
 }
 
-/// The replica's edit stands, whatever the server holds.
+/// The replica's edit wins, whatever the server's state is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientWins;
 

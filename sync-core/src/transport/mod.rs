@@ -1,4 +1,4 @@
-//! The contracts of transport, and the link that is made of frames.
+//! The contracts of transports, and the link that consists of frames.
 //!
 //! There are two extension points. Implement [`Transport`] and [`Connection`]: requests and
 //! answers, and a live stream whose polling is the flow control. Or provide a [`FrameLink`], a sink
@@ -49,9 +49,9 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 
 /// A connection to a server, for one replica.
 ///
-/// **Concurrency.** Any number of requests and live streams may be under way at a time; those that
-/// are more than the link carries wait for their turn, and hold up no others. Answers come in any
-/// order, each to its caller. A request that the server takes long over delays no other.
+/// **Concurrency.** Any number of requests and live streams may be under way at a time. Those
+/// beyond what the link carries wait for their turn, and delay no others. Answers arrive in any
+/// order, each at its caller. A request that takes the server long delays no other.
 ///
 /// **Dropping.** The future of a request, and a live stream, may be dropped at any time, also
 /// before it is polled. Nothing else on the connection is affected. Whether the server received the
@@ -64,11 +64,11 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 /// fails at once, every later request fails as well, and both carry the advice to reconnect, or the
 /// time after which the server accepts a retry.
 ///
-/// **Noticing.** A link that breaks with a sign is noticed at once by every pending request and
-/// stream. One that falls silent is noticed by them within a bound (with a heartbeat, three of
-/// them; else that of a request). A transport that keeps no link between requests, as one over
-/// HTTP, may notice only at the next request, and may carry a single request over another link than
-/// the one before: then a loss that concerns no request is none.
+/// **Noticing.** Every pending request and stream notices a reported break of the link at once, and
+/// a silent link within a bound (with a heartbeat, three of them; else that of a request). A
+/// transport that keeps no link between requests, such as one over HTTP, may notice only at the
+/// next request. It may also send a request over another link than the one before: then a loss that
+/// concerns no request does not count.
 ///
 /// **Ending.** Dropping a connection ends it like [`close`](Self::close): its live streams end, and
 /// the server soon releases all that belongs to it.
@@ -88,13 +88,13 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     ///
     /// If the future is dropped or the link is lost, it is unknown whether the batch arrived: the
     /// same batch is pushed again, and gets the verdicts that were lost. The transport does not
-    /// change a batch, and does not push it again by itself once it may have arrived, for another
-    /// may have followed it.
+    /// change a batch, and does not push it again by itself once it may have arrived, because
+    /// another batch may have followed it.
     ///
     /// Fails with `InvalidInput` and the advice *never* for a batch of another replica than the
-    /// greeting's, and with `TooLarge` for one that something on the way does not take because of
-    /// its size: it is recalled and divided. A scope that may not be written to is no failure:
-    /// every change is rejected.
+    /// greeting's, and with `TooLarge` for one that something on the way does not accept because of
+    /// its size: the replica recalls and divides it. A scope that may not be written to is no
+    /// failure: every change is rejected.
     async fn push(&self, batch: PushBatch) -> Result<Verdicts>;
 
     /// Returns the chunks after a cursor as they come: each begins where the one before it ended,
@@ -103,10 +103,10 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     /// requests, appends before the first poll, long times without a poll.
     ///
     /// The call itself sends nothing; the first poll does. The stream is polled only when there is
-    /// room for another chunk. What is not polled waits on the server as a position: how much
-    /// travels ahead is bounded, and holds up nothing else on the connection. How soon an append is
-    /// delivered depends on the transport; a wait is not a failure. A caller that drops the future
-    /// of `next` and keeps the stream loses nothing.
+    /// room for another chunk. Chunks that are not polled wait on the server as a position: how
+    /// much is sent ahead is bounded, and delays nothing else on the connection. How soon an append
+    /// is delivered depends on the transport; a wait is not a failure. A caller that drops the
+    /// future of `next` and keeps the stream loses nothing.
     ///
     /// The stream ends, that is, returns `None`, only after its last item, which is one of
     /// - a [reset](Delivery::Reset), if the cursor is not valid on the server, from the beginning
@@ -121,7 +121,7 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     fn live(&self, pull: Pull) -> BoxStream<'static, Result<Delivery>>;
 
     /// Acknowledges how far the replica is. When it returns, the server has recorded it; a reset
-    /// says that the server's documents at that position are others. A repetition is harmless.
+    /// means that the server has other documents at that position. A repetition is harmless.
     async fn acknowledge(&self, ack: Ack) -> Result<Option<Reset>>;
 
     /// Continues with another token: when it returns, every later request uses it. What is pending
@@ -146,13 +146,13 @@ pub trait Connection: Send + Sync + fmt::Debug + 'static {
     async fn lost(&self) -> Error;
 
     /// Sends a goodbye and closes the link. When it returns, everything that was pending has
-    /// failed, or will as soon as it is polled, and so does every later request: as `Closed`, with
-    /// the advice to reconnect. It takes a bounded time, whatever the link does. Closing twice is
-    /// fine.
+    /// failed, or fails as soon as it is polled, and every later request fails: as `Closed`, with
+    /// the advice to reconnect. It takes a bounded time, whatever the state of the link. Closing
+    /// twice is fine.
     async fn close(&self, why: Goodbye);
 }
 
-/// A link that carries frames in order: bytes go in whole, and come out whole.
+/// A link that carries frames in order: each is sent and received whole.
 pub struct FrameLink {
     /// Frames to the other side. It exerts back-pressure.
     pub outgoing: Pin<Box<dyn Sink<Bytes, Error = Error> + Send>>,
@@ -165,8 +165,9 @@ pub struct FrameLink {
     pub admission: Option<Admission>,
 }
 
-/// A place among the links whose client has not greeted yet, and the bound on what such a client
-/// may send: whatever a transport releases, by its `Drop`, once a client is authenticated.
+/// A place among the links whose client has not greeted yet, with the bound on what such a client
+/// may send. It is any value that a transport releases, by its `Drop`, once a client is
+/// authenticated.
 pub type Admission = Box<dyn std::any::Any + Send>;
 
 /// Bytes that have moved, from the point of view of this side.
@@ -188,7 +189,7 @@ pub struct Moved {
 #[derive(Clone, Debug, Default)]
 pub struct LinkActivity(Arc<Counters>);
 
-/// Asked for more when a bound is reached.
+/// Called for more bytes when a bound is reached.
 type More = Box<dyn FnMut() -> Option<u64> + Send>;
 
 struct Counters {
@@ -224,25 +225,25 @@ impl LinkActivity {
         self.0.up.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Takes note of bytes that came out of the socket.
+    /// Counts bytes that were read from the socket.
     pub fn read(&self, bytes: usize) {
         self.0.down.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bounds how much may be read from here on; none ends the bound. The socket fails once more
-    /// has come.
+    /// was read.
     pub fn limit_reading(&self, bytes: Option<u64>) {
         let most = bytes.map_or(u64::MAX, |bytes| self.moved().down.saturating_add(bytes));
         self.0.most.store(most, Ordering::Relaxed);
     }
 
-    /// Sets what is called when a bound is reached. It returns how many more bytes may be read;
+    /// Sets what is called when a bound is reached: it returns how many more bytes may be read;
     /// none if no more may.
     pub fn on_limit(&self, more: impl FnMut() -> Option<u64> + Send + 'static) {
         *self.0.more.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(more));
     }
 
-    /// Whether more was read than [`limit_reading`](Self::limit_reading) and
+    /// Returns whether more was read than [`limit_reading`](Self::limit_reading) and
     /// [`on_limit`](Self::on_limit) allow.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -257,7 +258,7 @@ impl LinkActivity {
         false
     }
 
-    /// What has moved so far.
+    /// Returns what has moved so far.
     #[must_use]
     pub fn moved(&self) -> Moved {
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed);

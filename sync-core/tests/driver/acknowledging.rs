@@ -1,4 +1,4 @@
-//! How far the replica is, as the server is told of it.
+//! The acknowledgements of a replica's position.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use sync_core::transport::Delivery;
 const PULL: Goal = Goal { push: false, ..Goal::ONCE };
 
 #[tokio::test(start_paused = true)]
-async fn the_position_at_the_head_is_told_before_everything_is_in_sync() {
+async fn the_position_at_the_head_is_acknowledged_before_everything_is_in_sync() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(2).await;
@@ -27,7 +27,7 @@ async fn the_position_at_the_head_is_told_before_everything_is_in_sync() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_follows_tells_its_position_as_often_as_the_options_say() {
+async fn a_replica_that_follows_acknowledges_as_often_as_the_options_say() {
     let mut fixture = Fixture::new();
     let mut options = options();
     options.acknowledge_every = Duration::from_secs(7);
@@ -47,7 +47,7 @@ async fn a_replica_that_follows_tells_its_position_as_often_as_the_options_say()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_greeting_told_is_not_told_again() {
+async fn a_greeting_that_acknowledges_is_not_followed_by_the_same_acknowledgement() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(options(), PULL).await;
     let link = fixture.peer.greet(2).await;
@@ -62,7 +62,7 @@ async fn what_the_greeting_told_is_not_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_greeting_told_is_told_again_after_it_was_answered_with_a_reset() {
+async fn an_acknowledgement_in_a_greeting_is_repeated_after_a_reset() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(options(), PULL).await;
     let link = fixture.peer.greet(2).await;
@@ -81,7 +81,7 @@ async fn what_the_greeting_told_is_told_again_after_it_was_answered_with_a_reset
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_told_on_this_connection_is_not_told_again() {
+async fn an_acknowledgement_is_not_repeated_on_its_connection() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(options(), PULL).await;
     fixture.peer.greet(2).await;
@@ -95,7 +95,7 @@ async fn what_was_told_on_this_connection_is_not_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_position_that_the_server_does_not_want_to_hear_of_now_fails_nothing() {
+async fn a_rejected_acknowledgement_fails_nothing() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(options(), PULL).await;
     fixture.peer.greet(2).await;
@@ -107,7 +107,7 @@ async fn a_position_that_the_server_does_not_want_to_hear_of_now_fails_nothing()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_digest_that_differs_has_everything_pulled_afresh() {
+async fn after_a_digest_that_differs_everything_is_pulled_again() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(options(), PULL).await;
     fixture.peer.greet(2).await;
@@ -117,7 +117,7 @@ async fn a_digest_that_differs_has_everything_pulled_afresh() {
     let pull = fixture.peer.pull().await;
     assert_eq!(pull.what.cursor.after, Seq(0));
     pull.answer(Delivery::Chunk(chunk(0, vec![entry(1), entry(2)])));
-    // What was answered with a reset was not heard.
+    // An acknowledgement that was answered with a reset is repeated.
     fixture.peer.acknowledge().await.answer(None);
     until(&driver, |s| s.progress.phase == Phase::InSync).await;
 }

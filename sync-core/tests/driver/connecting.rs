@@ -1,4 +1,4 @@
-//! Connections: made, given up, lost, made again.
+//! Connections: made, cancelled, lost, made again.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use sync_core::protocol::VERSIONS;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 
 #[tokio::test(start_paused = true)]
-async fn a_greeting_says_what_the_options_and_the_storage_say() {
+async fn a_greeting_has_the_values_of_the_options_and_the_storage() {
     let mut fixture = Fixture::new();
     let mut options = options();
     options.scopes = vec![Scope::new("a").unwrap(), Scope::new("b").unwrap()];
@@ -101,7 +101,7 @@ async fn an_attempt_whose_welcome_cannot_be_noted_has_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_greeting_is_not_taken_for_a_clock_that_is_behind() {
+async fn a_slow_greeting_does_not_count_as_a_clock_that_is_behind() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     let attempt = fixture.peer.connect().await;

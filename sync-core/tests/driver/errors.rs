@@ -1,5 +1,4 @@
-//! What the status shows as the last error: the message of the side that failed, or else one of
-//! the driver.
+//! The last error in the status: the message of the side that failed, or else one of the driver.
 
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use sync_core::error::{Error, ErrorKind, Retry};
 use sync_core::model::{Reset, ResetReason, Scope, Verdicts};
 use sync_core::transport::Delivery;
 
-/// Waits for an error that is shown, and gives its kind, its message and the status.
+/// Waits for an error in the status, and returns its kind, its message and the status.
 async fn shown(driver: &Driver) -> (ErrorKind, String, DriverStatus) {
     let status = until(driver, |s| s.last_error.is_some()).await;
     let error = status.last_error.clone().unwrap();
     (error.kind(), error.message().to_owned(), status)
 }
 
-/// The driver has heard of nothing else than that error.
+/// Asserts that the driver shows that error.
 fn is_shown(driver: &Driver, kind: ErrorKind, message: &str) {
     let error = driver.status().borrow().last_error.clone().unwrap();
     assert_eq!((error.kind(), error.message()), (kind, message));
@@ -37,7 +36,7 @@ async fn a_scope_that_the_greeting_leaves_out_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_servers_own_words_for_a_refused_scope_stay() {
+async fn the_servers_message_for_a_refused_scope_is_kept() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     let denied = Error::new(ErrorKind::PermissionDenied, "ask for an invitation");
@@ -73,7 +72,7 @@ async fn a_request_without_an_answer_is_a_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_transports_own_words_for_a_timeout_stay() {
+async fn the_transports_message_for_a_timeout_is_kept() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     let slow = Error::new(ErrorKind::Timeout, "the proxy gave up").retrying(Retry::Later(None));
@@ -83,7 +82,7 @@ async fn the_transports_own_words_for_a_timeout_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_servers_own_words_for_a_failed_pull_stay_and_so_does_the_connection() {
+async fn the_servers_message_for_a_failed_pull_and_the_connection_are_kept() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(0).await;
@@ -95,13 +94,13 @@ async fn the_servers_own_words_for_a_failed_pull_stay_and_so_does_the_connection
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_move_nothing_are_shown_as_such() {
+async fn answers_that_move_nothing_are_shown() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.connect().await.fail(network("the link is down"));
     fixture.peer.greet(2).await;
     for _ in 0..2 {
-        // It does not begin where the replica stands.
+        // It does not begin at the replica's position.
         let chunk = chunk(1, vec![entry(2)]);
         fixture.peer.pull().await.answer(Delivery::Chunk(chunk));
     }
@@ -113,7 +112,7 @@ async fn answers_that_move_nothing_are_shown_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_position_that_is_given_up_twice_in_a_row_is_shown_as_such() {
+async fn a_position_that_is_discarded_twice_in_a_row_is_shown() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(2).await;
@@ -126,7 +125,7 @@ async fn a_position_that_is_given_up_twice_in_a_row_is_shown_as_such() {
     assert_eq!(message, "the server gives up the position again and again");
 }
 
-/// The server claims for ever that another replica has the name of this one.
+/// The server always answers that another replica has the name of this one.
 async fn claims_another_replica(fixture: &mut Fixture) {
     fixture.write("note").await;
     for _ in 0..2 {
@@ -148,7 +147,7 @@ async fn a_second_new_identity_in_a_row_is_shown_as_such() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_servers_own_words_for_another_life_of_its_log_stay() {
+async fn the_servers_message_for_another_epoch_of_its_log_is_kept() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(0).await;
@@ -160,7 +159,7 @@ async fn the_servers_own_words_for_another_life_of_its_log_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn documents_that_differ_after_all_is_pulled_afresh_are_shown() {
+async fn documents_that_differ_after_a_full_pull_are_shown() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(2).await;

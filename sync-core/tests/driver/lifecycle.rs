@@ -1,4 +1,4 @@
-//! How a driver begins and ends.
+//! How a driver starts and stops.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn a_driver_is_at_rest_until_it_is_run_and_counts_its_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_says_goodbye_gives_the_lease_back_and_ends_the_driver() {
+async fn stopping_sends_a_goodbye_releases_the_lease_and_ends_the_driver() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(1).await;
@@ -56,14 +56,14 @@ async fn dropping_a_driver_stops_it() {
     fixture.storage.called("release", 1).await;
 }
 
-/// Stops a driver in a task of its own.
+/// Stops a driver in a separate task.
 fn stop(driver: &Arc<Driver>) -> JoinHandle<()> {
     let driver = Arc::clone(driver);
     tokio::spawn(async move { driver.stop().await })
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_finishes_what_the_storage_is_at() {
+async fn stopping_finishes_the_storages_work() {
     let mut fixture = Fixture::new();
     let driver = Arc::new(fixture.once().await);
     fixture.peer.greet(2).await;
@@ -92,7 +92,7 @@ async fn every_call_that_stops_a_driver_waits_for_its_end() {
     let held = fixture.storage.hold("apply");
     fixture.bring(2).await;
     fixture.storage.called("apply", 1).await;
-    // One call is given up, and two more wait at the same time.
+    // One call is cancelled, and two more wait at the same time.
     assert!(timeout(Duration::from_secs(1), driver.stop()).await.is_err());
     let calls = [stop(&driver), stop(&driver)];
     sleep(Duration::from_secs(60)).await;
@@ -114,13 +114,13 @@ async fn stopping_waits_for_nothing_but_the_storage() {
     let driver = fixture.run(options, Goal::default()).await;
     fixture.peer.greet(1).await;
     fixture.bring(1).await;
-    // The position is to be told in an hour.
+    // The position is acknowledged in an hour.
     let _live = fixture.peer.live().await;
     assert!(timeout(Duration::from_secs(1), driver.stop()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_gives_up_an_attempt_to_connect() {
+async fn stopping_cancels_an_attempt_to_connect() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     let attempt = fixture.peer.connect().await;
@@ -129,7 +129,7 @@ async fn stopping_gives_up_an_attempt_to_connect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_is_told_although_the_lease_cannot_be_given_back() {
+async fn the_end_is_reported_although_the_lease_cannot_be_released() {
     let fixture = Fixture::new();
     let driver = fixture.once().await;
     until(&driver, |s| s.progress.phase == Phase::Connecting).await;
@@ -176,7 +176,7 @@ async fn the_collections_of_the_options_are_chosen_before_the_first_greeting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_status_that_is_told_differs_from_the_one_before() {
+async fn each_reported_status_differs_from_the_one_before() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(2).await;

@@ -1,4 +1,4 @@
-//! Failed attempts are noted in the storage, and forgotten once everything is in sync.
+//! Failed attempts are recorded in the storage, and cleared once everything is in sync.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn failures(fixture: &Fixture, scope: &Scope) -> Failures {
     state.scope(scope).map(|s| s.failures.clone()).unwrap_or_default()
 }
 
-/// The storage keeps failures of scopes that it has heard of.
+/// Makes a scope known: the storage keeps failures of scopes that exist.
 async fn make_known(fixture: &Fixture, scope: Scope) {
     let id = key("note");
     let operation = WriteOperation::Put(sync_core::model::Body::from_value(&1).unwrap());
@@ -81,7 +81,7 @@ async fn a_failed_pull_is_noted_for_its_scope_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_scope_is_noted_and_nothing_says_when_it_is_tried_again() {
+async fn a_refused_scope_is_noted_without_a_time_of_the_next_attempt() {
     let mut fixture = Fixture::new();
     fixture.write("note").await;
     let driver = fixture.once().await;
@@ -95,7 +95,7 @@ async fn a_refused_scope_is_noted_and_nothing_says_when_it_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_were_noted_are_forgotten_when_everything_is_in_sync() {
+async fn noted_failures_are_cleared_when_everything_is_in_sync() {
     let mut fixture = Fixture::new();
     fixture.write("note").await;
     let driver = fixture.run(options(), Goal { push: false, ..Goal::ONCE }).await;
@@ -105,7 +105,7 @@ async fn failures_that_were_noted_are_forgotten_when_everything_is_in_sync() {
     fixture.catch_up(&driver, 1).await;
     fixture.storage.called("note_attempt", 2).await;
     assert_eq!(failures(&fixture, &Scope::default()).await, Failures::default());
-    // There is nothing to forget the next time.
+    // There is nothing to clear the next time.
     driver.run(Goal { push: false, ..Goal::ONCE }).await.unwrap();
     until(&driver, |s| s.runs == 2 && s.progress.phase == Phase::Syncing).await;
     fixture.peer.pull().await.nothing_new();
@@ -122,7 +122,7 @@ async fn sync_once(fixture: &mut Fixture) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_an_earlier_driver_noted_are_forgotten_as_well() {
+async fn failures_that_an_earlier_driver_noted_are_cleared_too() {
     let mut fixture = Fixture::new();
     fixture.write("note").await;
     let lease = fixture.storage.claim("an earlier driver".to_owned()).await.unwrap();
@@ -144,7 +144,7 @@ async fn without_failures_nothing_is_noted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_cannot_be_noted_holds_up_nothing() {
+async fn a_failure_that_cannot_be_noted_delays_nothing() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.storage.fail("note_attempt", Error::new(ErrorKind::Storage, "the disk is full"));

@@ -17,7 +17,7 @@ use sync_core::model::{PushBatch, Reset, Verdicts};
 use sync_core::protocol::{Ack, Goodbye, Hello, Pull, Welcome};
 use sync_core::transport::{Connection, Delivery, Moved, Transport};
 
-/// A request, and the place for its answer.
+/// A request, and the sender of its answer.
 #[derive(Debug)]
 pub(super) struct Asked<Q, A> {
     pub(super) what: Q,
@@ -43,13 +43,13 @@ impl<Q: fmt::Debug, A: fmt::Debug> Asked<Q, A> {
 pub(super) type Attempt = Asked<Hello, (Arc<Link>, Welcome)>;
 
 impl Attempt {
-    /// Lets the replica in; the log of each scope ends at that position.
+    /// Accepts the replica; the log of each scope ends at that position.
     pub(super) fn welcome(self, head: u64) -> Arc<Link> {
         let welcome = welcome(&self.what, head);
         self.welcome_with(welcome)
     }
 
-    /// Lets the replica in and serves none of its scopes.
+    /// Accepts the replica and serves none of its scopes.
     pub(super) fn welcome_without_scopes(self) {
         let served = welcome(&self.what, 0);
         self.welcome_with(Welcome { scopes: Vec::new(), ..served });
@@ -91,11 +91,11 @@ pub(super) enum Request {
     Close(Goodbye),
 }
 
-/// Where the requests of the driver arrive.
+/// Receives the requests of the driver.
 #[derive(Debug)]
 pub(super) struct Peer {
     requests: mpsc::Receiver<Request>,
-    /// Requests that came before the one that a test waited for.
+    /// Requests that arrived before the one that a test waited for.
     earlier: VecDeque<Request>,
 }
 
@@ -113,14 +113,14 @@ macro_rules! requests {
 }
 
 impl Peer {
-    /// The peer, and the transport that leads to it.
+    /// Makes the peer, and the transport that leads to it.
     pub(super) fn new() -> (Self, Arc<dyn Transport>) {
         let (ask, requests) = mpsc::channel(256);
         (Self { requests, earlier: VecDeque::new() }, Arc::new(ToPeer(ask)))
     }
 
     requests! {
-        /// The next attempt to connect that was not looked at yet; the other requests likewise.
+        /// Returns the next attempt to connect that was not read yet; the other requests likewise.
         connect: Connect -> Attempt;
         pull: Pull -> Asked<Pull, Delivery>;
         live: Live -> Live;
@@ -130,7 +130,7 @@ impl Peer {
         close: Close -> Goodbye;
     }
 
-    /// Lets the replica in when it connects next; the log of each scope ends at that position.
+    /// Accepts the replica when it connects next; the log of each scope ends at that position.
     pub(super) async fn greet(&mut self, head: u64) -> Arc<Link> {
         self.connect().await.welcome(head)
     }
@@ -139,8 +139,8 @@ impl Peer {
         if let Some(place) = self.earlier.iter().position(&is_one) {
             return self.earlier.remove(place).unwrap();
         }
-        // The bound is that of the whole wait: a driver that connects again and again asks for
-        // ever.
+        // The bound is that of the whole wait: a driver that connects again and again sends
+        // requests forever.
         within(what, async {
             loop {
                 let request = self.requests.recv().await.expect("the driver holds the transport");
@@ -153,7 +153,7 @@ impl Peer {
         .await
     }
 
-    /// Nothing was asked that was not looked at, and nothing is asked for so long.
+    /// Asserts that no request is unread, and that none arrives for so long.
     pub(super) async fn is_quiet_for(&mut self, time: Duration) {
         assert!(self.earlier.is_empty(), "{:?}", self.earlier);
         let asked = timeout(time, self.requests.recv()).await;
@@ -182,7 +182,7 @@ impl ToPeer {
     }
 
     fn tell(&self, request: Request) {
-        // A test that is over has let go of the peer.
+        // A test that is over has dropped the peer.
         let _ = self.0.try_send(request);
     }
 }
@@ -195,7 +195,7 @@ impl Transport for ToPeer {
     }
 }
 
-/// What a test says of one connection.
+/// The answers of a test for one connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     ended: watch::Sender<Option<Error>>,
@@ -203,7 +203,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// The connection ends: whatever is pending on it fails so.
+    /// Ends the connection: whatever is pending on it fails with that error.
     pub(super) fn lose(&self, error: Error) {
         self.ended.send_replace(Some(error));
     }

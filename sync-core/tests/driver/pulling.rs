@@ -14,7 +14,7 @@ use sync_core::transport::{Delivery, Moved};
 const LIVE: Goal = Goal { push: false, pull: true, live: true };
 
 #[tokio::test(start_paused = true)]
-async fn chunks_are_taken_in_one_after_the_other_up_to_the_head() {
+async fn chunks_are_applied_one_after_the_other_up_to_the_head() {
     let mut fixture = Fixture::new();
     let mut options = options();
     options.chunk_limits = Limits { documents: 5, bytes: 1 << 20 };
@@ -52,7 +52,7 @@ async fn following(fixture: &mut Fixture) -> (sync_core::driver::Driver, super::
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_live_stream_brings_is_taken_in_item_by_item() {
+async fn the_chunks_of_a_live_stream_are_applied_one_by_one() {
     let mut fixture = Fixture::new();
     let (driver, live) = following(&mut fixture).await;
     for seq in 2..=4 {
@@ -91,7 +91,7 @@ async fn a_pull_is_overdue_when_too_few_bytes_have_moved_for_its_time() {
     *link.moved.lock().unwrap() = Some(Moved { up: 0, down: 0 });
     let _unanswered = fixture.peer.pull().await;
     let asked = Instant::now();
-    // Of the first minute and of the second one something is heard, and of the third one nothing.
+    // Bytes arrive in the first and in the second minute, and none in the third.
     for down in [8 << 10, 16 << 10] {
         sleep(Duration::from_secs(59)).await;
         *link.moved.lock().unwrap() = Some(Moved { up: 0, down });
@@ -114,7 +114,7 @@ async fn bytes_that_moved_before_do_not_count_for_a_pull() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_gives_the_position_up_and_everything_is_pulled_again() {
+async fn a_reset_discards_the_position_and_everything_is_pulled_again() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(2).await;
@@ -146,7 +146,7 @@ async fn a_reset_that_the_storage_fails_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scope_that_may_not_be_seen_any_more_leaves_the_device() {
+async fn a_scope_that_may_not_be_seen_any_more_is_removed_from_the_device() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     let link = fixture.peer.greet(2).await;
@@ -162,7 +162,7 @@ async fn a_scope_that_may_not_be_seen_any_more_leaves_the_device() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_that_the_storage_does_not_take_is_pulled_again_later() {
+async fn a_chunk_that_the_storage_rejects_is_pulled_again_later() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(1).await;

@@ -1,4 +1,4 @@
-//! Batches, their verdicts, and what a look at the outbox does.
+//! Batches, their verdicts, and reads of the outbox.
 
 use super::peer::Asked;
 use super::support::{
@@ -73,7 +73,7 @@ async fn a_batch_keeps_to_the_limits_of_both_sides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bounds_of_nothing_still_let_one_transaction_pass() {
+async fn limits_of_zero_still_allow_one_transaction() {
     let mut fixture = Fixture::new();
     fixture.write("a").await;
     let mut options = options();
@@ -99,7 +99,7 @@ async fn a_batch_whose_link_was_lost_is_pushed_again_as_it_was() {
     assert_eq!(until(&driver, |s| s.progress.phase == Phase::InSync).await.pushed, 1);
 }
 
-/// Refuses each batch by its size until it is recalled, and gives the recall.
+/// Refuses each batch by its size until it is recalled, and returns the recall.
 async fn recalled(fixture: &mut Fixture) -> Asked<PushBatch, Verdicts> {
     loop {
         let push = fixture.peer.push().await;
@@ -111,7 +111,7 @@ async fn recalled(fixture: &mut Fixture) -> Asked<PushBatch, Verdicts> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_edit_that_is_too_large_to_travel_goes_into_the_quarantine_with_what_was_said() {
+async fn an_edit_that_is_too_large_to_send_is_quarantined_with_the_reason() {
     let mut fixture = Fixture::new();
     fixture.write("large").await;
     let driver = pushing(&mut fixture).await;
@@ -142,7 +142,7 @@ async fn conflicts_that_were_met_are_counted() {
     until(&driver, |s| s.conflicts == 2).await;
 }
 
-/// What is shown of a verdict that leaves the edit as it was.
+/// Returns the error that is shown for a verdict that leaves the edit as it was.
 async fn shown(kind: VerdictKind) -> Error {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
@@ -190,12 +190,12 @@ async fn a_clock_that_is_refused_is_shown_with_the_servers_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_of_which_one_edit_got_further_is_no_failure() {
+async fn a_batch_of_which_one_edit_made_progress_is_no_failure() {
     let mut fixture = Fixture::new();
     let driver = fixture.once().await;
     fixture.peer.greet(1).await;
     fixture.catch_up(&driver, 1).await;
-    // Two edits in one batch: the driver looks at the outbox once the second one is written.
+    // Two edits in one batch: the driver reads the outbox once the second one is written.
     let held = fixture.storage.hold("next_push");
     fixture.write("remote-1").await;
     fixture.write("new").await;
@@ -210,7 +210,7 @@ async fn a_batch_of_which_one_edit_got_further_is_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn verdicts_that_the_storage_does_not_take_are_asked_for_again() {
+async fn verdicts_that_the_storage_rejects_are_requested_again() {
     let mut fixture = Fixture::new();
     fixture.write("a").await;
     let driver = pushing(&mut fixture).await;
@@ -223,7 +223,7 @@ async fn verdicts_that_the_storage_does_not_take_are_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_while_the_outbox_is_looked_at_make_it_looked_at_again() {
+async fn a_write_while_the_outbox_is_read_makes_it_read_again() {
     let mut fixture = Fixture::new();
     let driver = pushing(&mut fixture).await;
     until(&driver, |s| s.progress.phase == Phase::InSync).await;
@@ -239,7 +239,7 @@ async fn writes_while_the_outbox_is_looked_at_make_it_looked_at_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_brings_is_nothing_to_push() {
+async fn pulled_changes_are_not_pushed() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(options(), Goal::default()).await;
     fixture.peer.greet(1).await;
@@ -256,7 +256,7 @@ async fn what_the_server_brings_is_nothing_to_push() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_at_the_outbox_that_fails_for_a_while_leaves_the_connection_alone() {
+async fn a_temporary_failure_to_read_the_outbox_keeps_the_connection() {
     let mut fixture = Fixture::new();
     let driver = pushing(&mut fixture).await;
     until(&driver, |s| s.progress.phase == Phase::InSync).await;
@@ -270,7 +270,7 @@ async fn a_look_at_the_outbox_that_fails_for_a_while_leaves_the_connection_alone
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storage_that_is_gone_for_good_ends_the_attempts() {
+async fn a_storage_that_fails_permanently_ends_the_attempts() {
     let mut fixture = Fixture::new();
     let driver = pushing(&mut fixture).await;
     until(&driver, |s| s.progress.phase == Phase::InSync).await;

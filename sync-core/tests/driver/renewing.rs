@@ -1,4 +1,4 @@
-//! Connections that go on with another token.
+//! Connections that continue with another token.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn connected(fixture: &mut Fixture, options: DriverOptions) -> Driver {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_goes_on_with_a_token_that_is_given() {
+async fn a_connection_continues_with_a_token_that_is_given() {
     let mut fixture = Fixture::new();
     let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
@@ -31,7 +31,7 @@ async fn a_connection_goes_on_with_a_token_that_is_given() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_token_that_the_connection_has_and_none_are_not_told() {
+async fn the_token_of_the_connection_and_none_are_not_sent() {
     let mut fixture = Fixture::new();
     let driver = connected(&mut fixture, with_token("a")).await;
     for token in [some("a"), None] {
@@ -41,7 +41,7 @@ async fn the_token_that_the_connection_has_and_none_are_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_are_told_one_at_a_time_and_the_newest_one_last() {
+async fn tokens_are_renewed_one_at_a_time_and_the_newest_one_last() {
     let mut fixture = Fixture::new();
     let driver = connected(&mut fixture, with_token("a")).await;
     driver.set_token(some("b"));
@@ -58,7 +58,7 @@ async fn tokens_are_told_one_at_a_time_and_the_newest_one_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_given_while_the_connection_was_made_is_told_on_it() {
+async fn a_token_given_while_connecting_is_sent_on_the_new_connection() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     let attempt = fixture.peer.connect().await;
@@ -69,7 +69,7 @@ async fn a_token_that_was_given_while_the_connection_was_made_is_told_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_provider_a_given_token_is_for_the_connection_that_is_there_alone() {
+async fn with_a_provider_a_given_token_is_used_only_by_the_open_connection() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["asked", "asked again"]);
     let driver = fixture.run(options, Goal::ONCE).await;
@@ -99,7 +99,7 @@ async fn a_refused_renewal_without_a_provider_is_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_renewal_with_a_provider_has_it_asked_for_another_one() {
+async fn after_a_refused_renewal_the_provider_is_called_for_another_token() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
     let driver = connected(&mut fixture, options).await;
@@ -152,7 +152,7 @@ async fn a_renewal_without_an_answer_is_a_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_became_of_a_renewal_on_a_lost_connection_means_nothing_for_the_next_one() {
+async fn a_renewal_on_a_lost_connection_does_not_affect_the_next_one() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
     let driver = connected(&mut fixture, options).await;
@@ -160,7 +160,7 @@ async fn what_became_of_a_renewal_on_a_lost_connection_means_nothing_for_the_nex
     let renewal = fixture.peer.renew().await;
     driver.run(Goal::ONCE).await.unwrap();
     let pull = fixture.peer.pull().await;
-    // Both answers are there before the driver looks at the first one.
+    // Both answers have arrived before the driver reads the first one.
     pull.fail(Error::new(ErrorKind::Closed, "the server restarts").retrying(Retry::Reconnect));
     renewal.fail(unauthenticated("not this one"));
     let attempt = fixture.peer.connect().await;
@@ -172,7 +172,7 @@ async fn what_became_of_a_renewal_on_a_lost_connection_means_nothing_for_the_nex
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_was_asked_under_the_token_before_has_another_connection_tried() {
+async fn a_refused_request_from_before_the_renewal_leads_to_another_connection() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     fixture.peer.greet(1).await;
@@ -184,13 +184,13 @@ async fn a_request_that_was_asked_under_the_token_before_has_another_connection_
     let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("b"));
     attempt.welcome(1);
-    // On this one there is no doubt of which token it is.
+    // On this connection it is clear which token was refused.
     fixture.peer.pull().await.fail(unauthenticated("it has expired"));
     until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_being_told_is_another_one_than_that_which_is_refused() {
+async fn a_token_that_is_being_renewed_is_not_the_refused_one() {
     let mut fixture = Fixture::new();
     let driver = fixture.run(with_token("a"), Goal::ONCE).await;
     fixture.peer.greet(1).await;

@@ -1,4 +1,4 @@
-//! When a status is another one.
+//! When two statuses differ.
 
 use super::support::network;
 use sync_core::clock::Now;
@@ -12,7 +12,7 @@ fn failed(message: &str) -> DriverStatus {
 }
 
 #[test]
-fn a_status_is_another_one_as_soon_as_one_thing_that_it_shows_is() {
+fn statuses_differ_if_any_field_differs() {
     let same = DriverStatus::default;
     assert_eq!(same(), same());
     let of = |progress| DriverStatus { progress, ..same() };

@@ -1,5 +1,5 @@
-//! A replica's storage in memory that counts its calls, fails those that a test names, and holds
-//! others up.
+//! A replica's storage in memory that counts its calls, fails those that a test names, and delays
+//! others.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -49,7 +49,7 @@ impl Watched {
         }
     }
 
-    /// The next call of that name that is not told to fail yet fails so.
+    /// Lets the next call of that name that has no error yet fail with this one.
     pub(super) fn fail(&self, name: &'static str, error: Error) {
         self.failing.lock().unwrap().entry(name).or_default().push_back(error);
     }
@@ -61,7 +61,7 @@ impl Watched {
         hold
     }
 
-    /// How often that was called.
+    /// Returns how often that was called.
     pub(super) fn calls(&self, name: &str) -> usize {
         self.calls.borrow().iter().filter(|call| **call == name).count()
     }

@@ -51,7 +51,7 @@ impl Environment for Paused {
     }
 }
 
-/// Notes what the observer is told.
+/// Records the events of the observer.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) committed: Mutex<Vec<Committed>>,
@@ -79,7 +79,7 @@ impl Observer for Seen {
     }
 }
 
-/// What the drivers of one replica are made of.
+/// The parts of the drivers of one replica.
 pub(super) struct Fixture {
     pub(super) peer: Peer,
     pub(super) storage: Arc<Watched>,
@@ -116,7 +116,7 @@ impl Fixture {
         driver
     }
 
-    /// Answers the next pull with all that the log holds from there up to that position.
+    /// Answers the next pull with everything in the log from there up to that position.
     pub(super) async fn bring(&mut self, head: u64) {
         let pull = self.peer.pull().await;
         let after = pull.what.cursor.after.0;
@@ -139,14 +139,14 @@ impl Fixture {
     }
 }
 
-/// Waits until the status of the driver is as described, and gives that status.
+/// Waits until the status of the driver is as described, and returns that status.
 pub(super) async fn until(driver: &Driver, is_so: impl Fn(&DriverStatus) -> bool) -> DriverStatus {
     let mut status = driver.status();
     let found = timeout(LONGEST, status.wait_for(|s| is_so(s))).await.map(|s| s.unwrap().clone());
     found.unwrap_or_else(|_| panic!("the status stays {:?}", driver.status().borrow()))
 }
 
-/// Delays that tests can reckon with.
+/// Delays that tests can rely on.
 pub(super) fn options() -> DriverOptions {
     let mut options = DriverOptions::default();
     options.engine.retry.jitter = false;
@@ -157,7 +157,7 @@ pub(super) fn network(message: &str) -> Error {
     Error::new(ErrorKind::Network, message)
 }
 
-/// A welcome to all that the replica asks for.
+/// A welcome to all scopes that the replica requests.
 pub(super) fn welcome(hello: &Hello, head: u64) -> Welcome {
     let scope = |greeting: &Greeting| ScopeWelcome::new(greeting.scope.clone(), EPOCH, Seq(head));
     Welcome {
@@ -190,13 +190,13 @@ pub(super) fn entry(seq: u64) -> LogEntry {
     LogEntry { seq: Seq(seq), collection: notes(), id, state: state(seq) }
 }
 
-/// What the server attests of a log that ends there.
+/// The server's mark of a log that ends there.
 pub(super) fn mark(last: u64) -> LogMark {
     let run = LogRun { start: ServerStart(3), first: Seq(1), last: Seq(last.max(1)) };
     LogMark::sign(EPOCH, vec![run], &LogKey([7; 16]))
 }
 
-/// The chunk after a position; it ends with its last entry, and so does the log.
+/// The chunk after a position; the chunk and the log end with its last entry.
 pub(super) fn chunk(after: u64, entries: Vec<LogEntry>) -> Chunk {
     let next = entries.last().map_or(Seq(after), |entry| entry.seq);
     Chunk {
@@ -216,7 +216,7 @@ pub(super) fn verdicts(batch: &PushBatch, first: u64, kind: &VerdictKind) -> Ver
 }
 
 impl Asked<PushBatch, Verdicts> {
-    /// Takes the batch; its first change stands at that position.
+    /// Accepts the batch; its first change is at that position.
     pub(super) fn accept(self, first: u64) {
         let verdicts = verdicts(&self.what, first, &VerdictKind::Accepted);
         self.answer(verdicts);
@@ -224,7 +224,7 @@ impl Asked<PushBatch, Verdicts> {
 }
 
 impl Asked<Pull, Delivery> {
-    /// The log ends where the replica stands.
+    /// Answers that the log ends at the replica's position.
     pub(super) fn nothing_new(self) {
         let after = self.what.cursor.after.0;
         self.answer(Delivery::Chunk(chunk(after, Vec::new())));

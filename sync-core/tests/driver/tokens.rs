@@ -26,8 +26,8 @@ pub(super) fn with_token(token: &str) -> DriverOptions {
     options
 }
 
-/// Gives these tokens one after the other, and the last one for ever; notes what it is told of
-/// refusals.
+/// Returns these tokens one after the other, and then always the last one; records the refusals
+/// that it is called with.
 #[derive(Debug, Default)]
 pub(super) struct Provider {
     tokens: Mutex<Vec<&'static str>>,
@@ -62,7 +62,7 @@ impl TokenProvider for Provider {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closure_that_gives_tokens_is_told_of_the_refused_one() {
+async fn a_closure_that_returns_tokens_receives_the_refused_one() {
     let provider = tokens_from(|refused: Option<String>| async move {
         Ok(refused.map(|refused| format!("better than {refused}")))
     });
@@ -173,7 +173,7 @@ async fn a_provider_is_asked_before_every_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_is_asked_once_more_at_once_for_another_token_than_the_refused_one() {
+async fn a_provider_is_called_once_more_at_once_after_a_refusal() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["stale", "fresh"]);
     let driver = fixture.run(options, Goal::ONCE).await;
@@ -209,7 +209,7 @@ async fn the_refused_token_given_again_ends_the_attempts_until_the_driver_is_run
     let error = status.last_error.unwrap().to_string();
     assert!(error.contains("the token provider gives it again"), "{error}");
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
-    // The server may have changed its mind.
+    // The server may accept the token now.
     driver.run(Goal::ONCE).await.unwrap();
     let attempt = fixture.peer.connect().await;
     assert_eq!(attempt.what.token, some("a"));
@@ -231,7 +231,7 @@ async fn a_token_that_was_given_comes_before_the_provider_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_fails_is_shown_and_asked_again() {
+async fn a_provider_that_fails_is_shown_and_called_again() {
     let mut fixture = Fixture::new();
     let (options, _) = Provider::of(&["down", "a"]);
     let driver = fixture.run(options, Goal::ONCE).await;
@@ -242,7 +242,7 @@ async fn a_provider_that_fails_is_shown_and_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_panics_is_asked_again_later() {
+async fn a_provider_that_panics_is_called_again_later() {
     let mut fixture = Fixture::new();
     let times = Arc::new(Mutex::new(0));
     let mut options = options();
@@ -262,7 +262,7 @@ async fn a_provider_that_panics_is_asked_again_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_expires_on_a_connection_is_had_anew() {
+async fn a_token_that_expires_on_a_connection_is_replaced() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
     let driver = fixture.run(options, Goal::ONCE).await;
@@ -276,7 +276,7 @@ async fn a_token_that_expires_on_a_connection_is_had_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_refused_when_the_position_is_told_is_had_anew() {
+async fn a_token_that_is_refused_for_an_acknowledgement_is_replaced() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
     let _driver = fixture.run(options, Goal::ONCE).await;
@@ -300,7 +300,7 @@ async fn a_token_that_expires_without_a_provider_is_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_that_is_not_for_the_token_leaves_the_token_and_the_connection_alone() {
+async fn a_failure_for_another_reason_keeps_the_token_and_the_connection() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
     let driver = fixture.run(options, Goal::ONCE).await;
@@ -313,12 +313,12 @@ async fn a_failure_that_is_not_for_the_token_leaves_the_token_and_the_connection
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_refuses_a_token_on_the_way_to_the_server_ends_nothing() {
+async fn a_gateway_that_refuses_a_token_does_not_end_the_attempts() {
     let gateway = || unauthenticated("a page to sign in").retrying(Retry::Reconnect);
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a"]);
     let driver = fixture.run(options, Goal::default()).await;
-    // The provider has no other token, and the one there is was good all the time.
+    // The provider has no other token, and the present one was valid all the time.
     for _ in 0..20 {
         fixture.peer.connect().await.fail(gateway());
     }
@@ -335,7 +335,7 @@ async fn what_refuses_a_token_on_the_way_to_the_server_ends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_a_gateway_refuses_has_the_provider_asked_with_its_token() {
+async fn after_a_gateway_refuses_a_request_the_provider_receives_its_token() {
     let mut fixture = Fixture::new();
     let (options, provider) = Provider::of(&["a", "b"]);
     let driver = fixture.run(options, Goal::ONCE).await;

@@ -7,7 +7,7 @@ use sync_core::model::{
     BaseRef, Bookmark, Bookmarks, Checkpoint, Digest, LogKey, LogMark, LogRun, ServerStart,
 };
 
-/// A replica that stands at position 2 and holds `a`.
+/// A replica at position 2 that has `a`.
 fn standing() -> Replica {
     let mut replica = Replica::new();
     let applied = replica.pull(2, vec![entry(1, "a", state("one", 90))]);
@@ -29,7 +29,7 @@ fn take(replica: &mut Replica, chunk: &Chunk) -> Applied {
 }
 
 #[test]
-fn a_chunk_that_begins_where_the_replica_stands_is_taken_in() {
+fn a_chunk_that_begins_at_the_replicas_position_is_applied() {
     let mut replica = standing();
     let applied = take(&mut replica, &next());
     assert_eq!((applied.moved, applied.taken), (true, 1));
@@ -119,7 +119,7 @@ fn a_body_that_was_left_out_is_filled_in_from_what_is_here() {
 }
 
 #[test]
-fn a_body_that_was_left_out_and_is_not_here_is_asked_for() {
+fn a_body_that_was_left_out_and_is_missing_is_requested() {
     let mut replica = standing();
     let before = replica.row().checkpoint;
     let applied = take(&mut replica, &without_body(&state("gone", 80)));
@@ -129,8 +129,8 @@ fn a_body_that_was_left_out_and_is_not_here_is_asked_for() {
 }
 
 #[test]
-fn a_body_that_was_left_out_of_what_is_known_already_is_not_needed() {
-    // A verdict came before the chunk, and the document was edited on.
+fn a_body_that_was_left_out_of_a_known_state_is_not_needed() {
+    // A verdict arrived before the chunk, and the document was edited again.
     let mut replica = standing();
     replica.put("b", "mine");
     let batch = replica.next_push().unwrap();

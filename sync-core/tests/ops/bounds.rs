@@ -1,4 +1,4 @@
-//! How much one transaction writes, and how much one batch carries.
+//! The bounds of one transaction, and of one batch.
 
 use super::*;
 use sync_core::error::{ErrorKind, Result};
@@ -44,7 +44,7 @@ fn a_body_is_bounded_by_bytes() {
 
 #[test]
 fn a_transaction_is_bounded_by_bytes_and_one_document_always_fits() {
-    // Of each document count its body, its names and a flat sum.
+    // Each document counts with its body, its names and a fixed amount.
     let one = body("text").len() + "notes".len() + "a".len() + 64;
     let of = |bytes| {
         let transaction = Limits { bytes, ..Limits::PUSH };
@@ -57,7 +57,8 @@ fn a_transaction_is_bounded_by_bytes_and_one_document_always_fits() {
     assert!(is_refused(of(2 * one), &writes));
 }
 
-/// How many changes the next batch has within limits, after transactions of so many documents.
+/// Returns how many changes the next batch has within limits, after transactions of so many
+/// documents.
 fn carries(transactions: &[usize], limits: Limits) -> usize {
     let mut replica = Replica::new();
     let mut names = (0..).map(|n| format!("d{n:05}"));
@@ -85,7 +86,7 @@ fn a_batch_carries_whole_transactions_within_its_limits_and_one_always() {
 }
 
 #[test]
-fn a_batch_carries_more_than_are_looked_at_at_a_time() {
+fn a_batch_carries_more_edits_than_are_read_at_a_time() {
     assert_eq!(carries(&[200, 56], Limits::PUSH), 256);
     assert_eq!(carries(&[256, 1, 300], Limits::PUSH), 557);
     assert_eq!(carries(&[256, 300], Limits { documents: 500, ..Limits::PUSH }), 256);
@@ -124,7 +125,7 @@ fn a_batch_over_the_limits_is_recalled_if_it_can_be_divided() {
 }
 
 #[test]
-fn what_is_inserted_is_an_edit_that_waits_and_an_existing_document_refuses_it() {
+fn an_insert_is_a_pending_edit_and_fails_for_an_existing_document() {
     let mut replica = Replica::new();
     let insert = |text| WriteOperation::Insert(body(text));
     replica.write(&[("a", insert("one")), ("b", insert("two"))]);

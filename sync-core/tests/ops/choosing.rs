@@ -32,9 +32,9 @@ fn counts(replica: &Replica) -> (u64, u64) {
 }
 
 #[test]
-fn what_waits_is_counted_by_whether_it_is_synced() {
+fn waiting_edits_are_counted_by_whether_they_are_synced() {
     let mut replica = Replica::new();
-    // More than are looked at at a time.
+    // More than are read at a time.
     write_many(&mut replica, "notes", 2_300);
     write_many(&mut replica, "other", 3);
     assert_eq!(counts(&replica), (2_303, 0));
@@ -62,7 +62,7 @@ fn a_collection_that_is_left_out_leaves_the_device_once_it_was_synced() {
 }
 
 #[test]
-fn what_was_written_before_the_first_sync_waits_wherever_it_is() {
+fn edits_from_before_the_first_sync_wait_in_every_collection() {
     let mut replica = Replica::new();
     replica.put("a", "one");
     choose_these(&mut replica, &["other"]);
@@ -70,7 +70,7 @@ fn what_was_written_before_the_first_sync_waits_wherever_it_is() {
 }
 
 #[test]
-fn what_is_in_flight_before_the_first_sync_leaves_with_its_collection() {
+fn edits_in_flight_before_the_first_sync_leave_with_their_collection() {
     let mut replica = Replica::new();
     replica.put("a", "one");
     replica.next_push().unwrap();

@@ -1,4 +1,4 @@
-//! Leases, and what a replica notes of the server's time.
+//! Leases, and what a replica records of the server's time.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use sync_core::replica::ops::{claim, note_server, set_collections};
 
 const HOUR: u64 = 3_600_000;
 
-/// The server tells its time, which is [`NOW`], while the clock of this machine shows that one.
+/// Passes the server's time, which is [`NOW`], while the clock of this machine shows that one.
 fn told(replica: &mut Replica, shows: Now) {
     let time = ServerTime { asked: shows, told: NOW };
     let (lease, limits) = (replica.cx.lease, WriteLimits::default());
@@ -39,7 +39,7 @@ fn a_lease_ends_the_one_before() {
 }
 
 #[test]
-fn what_the_server_takes_at_most_is_kept() {
+fn the_limits_of_the_server_are_kept() {
     let mut replica = Replica::new();
     let time = ServerTime { asked: NOW, told: NOW };
     let limits = WriteLimits { body_bytes: 7, ..WriteLimits::default() };
@@ -51,7 +51,7 @@ fn what_the_server_takes_at_most_is_kept() {
 fn every_edit_of_a_clock_that_ran_ahead_is_stamped_anew() {
     let mut replica = Replica::new();
     replica.cx.now = Now(NOW.0 + HOUR);
-    // More than are looked at at a time.
+    // More than are read at a time.
     let names: Vec<_> = (0..600).map(|n| format!("d{n}")).collect();
     for name in &names {
         replica.put(name, "early");

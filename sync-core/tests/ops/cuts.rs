@@ -1,4 +1,4 @@
-//! What a lost life of the log takes along.
+//! What is lost with an epoch of the log.
 
 use super::*;
 use sync_core::model::{LocalSeq, Reset, ResetReason, Settled};
@@ -23,7 +23,7 @@ fn edited(base: Option<Settled>) -> Record {
     record
 }
 
-/// The record after the log was cut there.
+/// Returns the record after the log was cut there.
 fn cut(record: &Record, cut: u64) -> Record {
     let mut replica = Replica::new();
     let scope = Scope::default();
@@ -39,19 +39,19 @@ fn cut(record: &Record, cut: u64) -> Record {
 }
 
 #[test]
-fn a_base_that_was_in_no_log_is_lost_with_what_the_server_made_of_it() {
+fn a_base_that_was_in_no_log_is_lost_with_the_state_made_from_it() {
     let mut record = edited(Some(settled(4)));
     pending(&mut record).edit.as_mut().unwrap().base_not_in_log = true;
     let kept = cut(&record, 4);
     assert!(kept.base().is_some() && kept.edit().unwrap().base_not_in_log);
     let lost = cut(&record, 3);
     assert!(lost.base().is_none() && !lost.edit().unwrap().base_not_in_log);
-    // Any other base says where it was settled.
+    // Any other base has the position where it was settled.
     assert_eq!(cut(&edited(Some(settled(4))), 3).base(), Some(&settled(4)));
 }
 
 #[test]
-fn what_waits_above_the_cut_is_dropped_and_its_conflict_with_it() {
+fn a_pending_remote_state_above_the_cut_is_dropped_with_its_conflict() {
     let mut record = edited(Some(settled(2)));
     pending(&mut record).deferred = true;
     pending(&mut record).pending_remote =
@@ -63,7 +63,7 @@ fn what_waits_above_the_cut_is_dropped_and_its_conflict_with_it() {
 }
 
 #[test]
-fn absence_is_forgotten_with_a_life_of_the_log() {
+fn absence_is_discarded_with_an_epoch_of_the_log() {
     let absent = Record { server_seq: Seq(4), ..Record::default() };
     let mut on_what_is_gone = edited(Some(settled(2)));
     on_what_is_gone.server_seq = Seq(4);

@@ -1,4 +1,4 @@
-//! Pulls from the beginning, which find out what is gone.
+//! Pulls from the beginning, which find the documents that are gone.
 
 use super::*;
 use sync_core::model::{FullPull, Reset, ResetReason};
@@ -8,7 +8,7 @@ fn full_pull(replica: &Replica) -> Option<FullPull> {
     replica.row().checkpoint.full_pull
 }
 
-/// Begins a pull from the beginning of a log that goes on.
+/// Begins a pull from the beginning of a log with more to follow.
 fn begin(replica: &mut Replica) -> FullPull {
     let first = chunk(Seq(0), 1, 9, vec![entry(1, "a", state("one", 90))]);
     assert!(apply(&mut replica.rows, &replica.cx, &first).unwrap().moved);
@@ -21,16 +21,16 @@ fn reset_all(replica: &mut Replica) {
 }
 
 #[test]
-fn a_first_pull_remembers_its_head_and_has_nothing_to_find_out() {
+fn a_first_pull_stores_its_head_and_detects_no_deletions() {
     let mut replica = Replica::new();
     replica.put("b", "never pushed");
     let begun = begin(&mut replica);
     assert_eq!((begun.floor, begun.marks), (Seq(9), false));
-    // It goes on as the same one, whatever the head is then.
+    // It continues as the same one, whatever the head is then.
     let on = chunk(Seq(1), 2, 12, vec![entry(2, "c", state("two", 80))]);
     apply(&mut replica.rows, &replica.cx, &on).unwrap();
     assert_eq!(full_pull(&replica), Some(begun));
-    // It ends at the head, and what the server never heard of stays.
+    // It ends at the head, and what the server never received stays.
     replica.pull(12, Vec::new());
     assert_eq!(full_pull(&replica), None);
     let left = ["a", "b", "c"].map(|id| replica.record(id).is_some_and(|r| r.live().is_some()));
@@ -38,7 +38,7 @@ fn a_first_pull_remembers_its_head_and_has_nothing_to_find_out() {
 }
 
 #[test]
-fn a_pull_after_settled_documents_finds_out_which_of_them_are_gone() {
+fn a_pull_after_settled_documents_detects_which_of_them_are_gone() {
     let mut replica = Replica::new();
     let both = vec![entry(1, "a", state("one", 90)), entry(2, "gone", state("two", 80))];
     replica.pull(2, both);
@@ -61,7 +61,7 @@ fn each_full_pull_is_another_one() {
 }
 
 #[test]
-fn what_is_in_flight_may_have_met_the_server_before_the_first_pull() {
+fn an_edit_in_flight_may_have_been_settled_before_the_first_pull() {
     let mut replica = Replica::new();
     replica.put("mine", "mine");
     replica.next_push().unwrap();
@@ -69,7 +69,7 @@ fn what_is_in_flight_may_have_met_the_server_before_the_first_pull() {
 }
 
 #[test]
-fn a_conflict_that_waits_has_met_the_server_before_the_first_pull() {
+fn a_waiting_conflict_has_a_server_state_before_the_first_pull() {
     use sync_core::resolver::{Conflict, Resolution, resolve_with};
     let mut replica = Replica::new();
     let defers = resolve_with("defers", |_: &Conflict<'_>| Ok(Resolution::Defer));
@@ -84,7 +84,7 @@ fn a_conflict_that_waits_has_met_the_server_before_the_first_pull() {
 }
 
 #[test]
-fn a_collection_that_is_pulled_beside_the_others_has_nothing_to_find_out() {
+fn a_collection_that_is_backfilled_detects_no_deletions() {
     use sync_core::replica::rows::ReplicaRows;
     let mut replica = Replica::new();
     replica.pull(2, vec![entry(1, "a", state("one", 90)), entry(2, "b", state("two", 80))]);
@@ -100,7 +100,7 @@ fn a_collection_that_is_pulled_beside_the_others_has_nothing_to_find_out() {
 }
 
 #[test]
-fn what_a_verdict_settled_behind_the_end_of_a_full_pull_is_not_gone() {
+fn a_document_settled_beyond_the_end_of_a_full_pull_is_not_gone() {
     let mut replica = Replica::new();
     replica.pull(2, vec![entry(1, "a", state("one", 90))]);
     reset_all(&mut replica);
@@ -117,10 +117,10 @@ fn what_a_verdict_settled_behind_the_end_of_a_full_pull_is_not_gone() {
 }
 
 #[test]
-fn a_full_pull_has_seen_what_every_chunk_of_it_covered() {
+fn a_full_pull_covers_the_collections_of_all_its_chunks() {
     let covers = |names: &[&str]| Some(names.iter().map(|name| collection(name)).collect());
     let mut replica = Replica::new();
-    // Of a collection that is synced and comes into sight in between, the pull would start over.
+    // If a collection that is synced becomes visible in between, the pull starts over.
     let chosen = covers(&["b"]);
     set_collections(&mut replica.rows, &replica.cx, &Scope::default(), chosen.as_ref()).unwrap();
     let mut take = |after, next, names| {

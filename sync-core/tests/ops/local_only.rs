@@ -71,7 +71,7 @@ fn a_collection_that_holds_local_documents_is_not_synced() {
 }
 
 #[test]
-fn what_is_deleted_or_erased_on_the_device_alone_leaves_no_trace() {
+fn local_deletions_and_erasures_leave_no_trace() {
     for operation in [WriteOperation::Delete, WriteOperation::Erase] {
         let mut replica = Replica::new();
         declare(&mut replica, &["notes"]).unwrap();
@@ -86,7 +86,7 @@ fn what_is_deleted_or_erased_on_the_device_alone_leaves_no_trace() {
 }
 
 #[test]
-fn the_scope_of_the_device_has_nothing_to_do_with_a_server() {
+fn the_local_scope_is_rejected_by_server_operations() {
     let mut replica = Replica::new();
     let told = Chunk { scope: Scope::local(), ..chunk(Seq(0), 0, 0, Vec::new()) };
     let refused = apply(&mut replica.rows, &replica.cx, &told).unwrap_err();
@@ -94,7 +94,7 @@ fn the_scope_of_the_device_has_nothing_to_do_with_a_server() {
 }
 
 #[test]
-fn a_replica_that_leaves_out_what_the_server_has_says_so() {
+fn a_replica_that_leaves_out_documents_of_the_server_reports_it() {
     use sync_core::replica::ops::{set_collections, state as state_of};
     let is_partial = |replica: &Replica| {
         state_of(&replica.rows).unwrap().scope(&Scope::default()).unwrap().is_partial

@@ -1,4 +1,4 @@
-//! What the transactions of a replica's storage do, over rows in memory.
+//! Tests of the transactions of a replica's storage, over rows in memory.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod applying;
@@ -37,7 +37,7 @@ const EPOCH: Epoch = Epoch([1; 16]);
 const HERE: ReplicaId = ReplicaId([1; 16]);
 const THERE: ReplicaId = ReplicaId([2; 16]);
 
-/// One replica, and what it is asked with.
+/// One replica, and the arguments of its calls.
 struct Replica {
     rows: ReplicaKv<KvWriter<MemoryKv>>,
     cx: Context,
@@ -64,7 +64,7 @@ impl Replica {
         self.write(&[(id, WriteOperation::Put(body(text)))])
     }
 
-    /// Takes in a chunk that begins where the replica stands and ends at its head.
+    /// Applies a chunk that begins at the replica's position and ends at its head.
     fn pull(&mut self, next: u64, entries: Vec<LogEntry>) -> Applied {
         let after = self.row().checkpoint.after();
         apply(&mut self.rows, &self.cx, &chunk(after, next, next, entries)).unwrap()
@@ -74,7 +74,7 @@ impl Replica {
         next_push(&mut self.rows, &self.cx, &Scope::default(), Limits::PUSH).unwrap()
     }
 
-    /// Takes in the same verdict on each change of a batch, from that position on.
+    /// Applies the same verdict on each change of a batch, from that position on.
     fn settle(&mut self, batch: &PushBatch, seq: u64, kind: &VerdictKind) -> Committed {
         let verdict = |(n, _): (u64, _)| verdict(seq + n, kind.clone(), None);
         let verdicts = (0..).zip(&batch.changes).map(verdict).collect();

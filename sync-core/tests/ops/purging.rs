@@ -1,8 +1,8 @@
-//! Tombstones that leave, some with every chunk.
+//! Tombstones that are removed, some with every chunk.
 
 use super::*;
 
-/// Takes in an empty chunk at the head that names a horizon.
+/// Applies an empty chunk at the head that names a horizon.
 fn hear_of(replica: &mut Replica, horizon: u64) {
     let at = replica.row().checkpoint.position;
     let heard = Chunk { horizon: Seq(horizon), ..chunk(at, at.0, at.0, Vec::new()) };
@@ -22,7 +22,7 @@ fn left(replica: &Replica) -> usize {
 }
 
 #[test]
-fn all_tombstones_leave_with_a_few_chunks_and_no_document_does() {
+fn all_tombstones_are_removed_with_a_few_chunks_and_no_documents() {
     let mut replica = with(600, || state("", 90).without_body());
     replica.pull(601, vec![entry(601, "living", state("x", 80))]);
     hear_of(&mut replica, 601);
@@ -42,7 +42,7 @@ fn a_tombstone_above_the_horizon_stays() {
 }
 
 #[test]
-fn a_horizon_that_was_gone_through_is_not_gone_through_again() {
+fn a_horizon_that_was_processed_is_not_processed_again() {
     let mut replica = with(300, || state("x", 90));
     hear_of(&mut replica, 300);
     assert!(replica.row().purge.runs);
@@ -54,7 +54,7 @@ fn a_horizon_that_was_gone_through_is_not_gone_through_again() {
 }
 
 #[test]
-fn a_horizon_that_moves_meanwhile_is_gone_through_afterwards() {
+fn a_horizon_that_moves_meanwhile_is_processed_afterwards() {
     let mut replica = with(300, || state("x", 90));
     hear_of(&mut replica, 100);
     let place = replica.row().purge.after;

@@ -58,7 +58,7 @@ fn a_page_ends_at_its_limits_and_says_whether_more_follow() {
 }
 
 #[test]
-fn tombstones_are_stepped_over_however_many_there_are() {
+fn tombstones_are_skipped_however_many_there_are() {
     let mut replica = Replica::new();
     let gone = |n| entry(n, &format!("d{n:05}"), state("", 90).without_body());
     let mut entries: Vec<_> = (1..=2_500).map(gone).collect();
@@ -71,13 +71,13 @@ fn tombstones_are_stepped_over_however_many_there_are() {
 }
 
 #[test]
-fn the_feed_tells_each_document_once_at_its_newest_place() {
+fn the_feed_returns_each_document_once_at_its_newest_place() {
     let mut replica = Replica::new();
     replica.pull(1, vec![entry(1, "pulled", state("one", 90))]);
     for (id, text) in [("new", "x"), ("edited", "y"), ("edited", "z"), ("gone", "g")] {
         replica.put(id, text);
     }
-    // What was never pushed would leave no trace.
+    // A document that was never pushed would leave no trace.
     replica.next_push().unwrap();
     replica.write(&[("gone", WriteOperation::Delete)]);
     let told = |after, limits| {
@@ -103,7 +103,7 @@ fn the_feed_tells_each_document_once_at_its_newest_place() {
 }
 
 #[test]
-fn the_feed_tells_of_a_gap_to_those_that_stand_before_it() {
+fn the_feed_reports_a_gap_to_readers_at_an_earlier_place() {
     use sync_core::replica::rows::ReplicaRows;
     let mut replica = Replica::new();
     replica.put("a", "x");

@@ -1,4 +1,4 @@
-//! A write that holds only for the revision that was read.
+//! A write that applies only to the revision that was read.
 
 use super::*;
 use sync_core::error::{ErrorKind, Result};
@@ -35,7 +35,7 @@ fn replaces(mut replica: Replica, scope: &Scope) {
     // Now it is at another revision.
     let error = try_write(&mut replica, scope, &[replace("3")]).unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Superseded, false), "{error}");
-    // What an earlier write of the transaction did counts, and the transaction is undone whole.
+    // An earlier write of the transaction counts, and the transaction is undone as a whole.
     let now = revision(&replica, scope);
     let after_put = [put("4"), WriteOperation::Replace(now, body("5"))];
     // Rows in memory keep what a failed transaction wrote: a storage drops them.

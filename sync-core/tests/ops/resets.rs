@@ -1,11 +1,11 @@
-//! Other lives of the log, and what stays of a position.
+//! Other epochs of the log, and what remains of a position.
 
 use super::*;
 use sync_core::model::{LogKey, LogMark, LogRun, Reset, ResetReason, ServerStart};
 use sync_core::replica::ops::reset;
 use sync_core::replica::rows::ReplicaRows;
 
-/// A replica that has pulled up to 4, with a mark of that position, and heard of a horizon at 2.
+/// A replica that has pulled up to 4, with a mark of that position and a horizon at 2.
 fn standing(at: u64) -> Replica {
     let mut replica = Replica::new();
     let run = LogRun { start: ServerStart(1), first: Seq(1), last: Seq(at) };
@@ -33,7 +33,7 @@ fn a_change_to_the_epoch_that_the_replica_is_in_changes_nothing() {
 }
 
 #[test]
-fn what_lies_above_the_cut_is_offered_again_and_the_rest_stays() {
+fn states_above_the_cut_are_offered_again_and_the_rest_stays() {
     let mut replica = standing(4);
     change_epoch(&mut replica, NEXT, 3);
     let checkpoint = replica.row().checkpoint;
@@ -67,13 +67,13 @@ fn a_log_that_shares_nothing_is_pulled_from_the_beginning() {
 }
 
 #[test]
-fn a_horizon_that_was_gone_through_is_known_up_to_the_cut() {
+fn a_processed_horizon_is_known_up_to_the_cut() {
     for (cut, up_to, position) in [(3, 2, 3), (2, 2, 2), (1, 1, 0)] {
         let mut replica = standing(4);
         assert_eq!(replica.row().purge.up_to, Seq(2));
         change_epoch(&mut replica, NEXT, cut);
         let row = replica.row();
-        // Below the horizon, what was deleted above the cut is there again.
+        // Below the horizon, a document that was deleted above the cut exists again.
         assert_eq!((row.purge.up_to, row.checkpoint.position), (Seq(up_to), Seq(position)));
     }
 }

@@ -1,4 +1,4 @@
-//! What waits, is in flight, or was refused.
+//! Edits that wait, are in flight, or were refused.
 
 use super::*;
 use sync_core::model::{Rejection, RejectionCode};
@@ -67,7 +67,7 @@ fn entries_are_read_page_by_page_in_whatever_state_they_are() {
 }
 
 #[test]
-fn what_is_unsettled_of_one_document_is_found() {
+fn the_unsettled_entries_of_one_document_are_found() {
     let mut replica = with(&["other", "a"]);
     let of = |replica: &Replica| {
         let found = unsettled_of(&replica.rows, &key("a")).unwrap();
@@ -84,7 +84,7 @@ fn what_is_unsettled_of_one_document_is_found() {
 }
 
 #[test]
-fn an_erasure_takes_refused_edits_with_it_and_the_app_is_told() {
+fn an_erasure_removes_refused_edits_and_is_reported() {
     let mut replica = with(&["a", "b"]);
     refuse(&mut replica);
     let applied = replica.pull(1, vec![entry(1, "a", erased(5))]);
@@ -93,7 +93,7 @@ fn an_erasure_takes_refused_edits_with_it_and_the_app_is_told() {
     assert_eq!(told, [(&key("a"), Decided::Erased)]);
     assert_eq!(by_two(&replica, Unsettled::Quarantine), [&["b"]]);
     assert_eq!(replica.row().quarantined, 1);
-    // An own erasure is no news to the app, and neither is one of what was never here.
+    // An own erasure is no news for the app, and neither is one of an unknown document.
     let own = replica.write(&[("b", WriteOperation::Erase)]);
     assert_eq!((own.erased, own.conflicts), (vec![key("b")], Vec::new()));
     let unknown = replica.pull(2, vec![entry(2, "unknown", erased(4))]);
@@ -109,7 +109,7 @@ fn an_erasure_of_a_document_without_refused_edits_is_no_conflict() {
 }
 
 #[test]
-fn a_document_that_is_there_after_all_is_told_of_once() {
+fn a_document_that_exists_after_all_is_reported_once() {
     let mut replica = Replica::new();
     replica.pull(1, vec![entry(1, "b", state("", 90).without_body())]);
     let insert = || WriteOperation::Insert(body("new"));
@@ -121,7 +121,7 @@ fn a_document_that_is_there_after_all_is_told_of_once() {
 }
 
 #[test]
-fn erasures_of_what_left_the_device_take_its_refused_edits_with_them() {
+fn an_erasure_of_a_document_that_left_the_device_removes_its_refused_edits() {
     use sync_core::replica::Forget;
     use sync_core::replica::ops::forget;
     let mut replica = with(&["a", "b"]);

@@ -24,18 +24,18 @@ use sync_core::resolver::Resolution;
 ///
 /// Changes are decided in their order, each on the result of the one before it. For each:
 ///
-/// 1. A state that the server holds already is accepted, and a stamp that is too far ahead is
+/// 1. A state that the server already holds is accepted, and a stamp that is too far ahead is
 ///    rejected, both without a call.
 /// 2. [`admit`](Self::admit) is called. A refusal becomes the verdict *rejected*.
 /// 3. If the change was made on the state that the server holds, it is accepted, and if a newer
 ///    state was made from it already, superseded.
-/// 4. Only in a conflict [`resolve`](Self::resolve) is called; two deletions, and equal bodies, are
-///    none. Its result becomes the verdict as described there.
-/// 5. A state that the resolver made is passed to [`admit`](Self::admit) as well. If it is refused
-///    there, the verdict is *conflict*, as if it had not been resolved: the replica decides.
+/// 4. [`resolve`](Self::resolve) is called only for a conflict; two deletions, and equal bodies,
+/// are    no conflict. Its result becomes the verdict as described there. 5. A state that the
+/// resolver made is passed to [`admit`](Self::admit) as well. If it is refused    there, the
+/// verdict is *conflict*, as if it had not been resolved: the replica decides.
 ///
-/// So `admit` is called up to twice a change and `resolve` up to once; neither is called for a
-/// batch that gets its original verdicts again. A panic of either fails the whole push with
+/// So `admit` is called at most twice and `resolve` at most once for each change; neither is called
+/// for a batch that gets its original verdicts again. A panic of either fails the whole push with
 /// `Internal`, and nothing of it is kept; the storage keeps working.
 pub trait Judge: Send + Sync + fmt::Debug {
     /// Decides whether the change may be made to that current state (none: the server holds no
@@ -51,9 +51,9 @@ pub trait Judge: Send + Sync + fmt::Debug {
     /// Resolves a conflict of a collection that the server resolves; none where that is left to the
     /// replica, as the default does.
     ///
-    /// The change is the local side. Nothing and `Defer` become the verdict *conflict*, with the
-    /// state that the server holds; `Remote` becomes *superseded*; `Local` writes the change and is
-    /// *accepted*; `Merge` and `Delete` write a state of the server's own making and become
+    /// The change is the local side. None and `Defer` become the verdict *conflict*, with the state
+    /// that the server holds; `Remote` becomes *superseded*; `Local` writes the change and is
+    /// *accepted*; `Merge` and `Delete` write a new state of the server and become
     /// *merged*, with that state, or *superseded* if the server holds that already.
     fn resolve(
         &self,
@@ -109,7 +109,7 @@ pub struct Appended {
     /// The written entries, by position.
     pub entries: Vec<LogEntry>,
     /// The number of appends to the scope that erased something so far. A read at another number
-    /// may hold what was erased, and must not be sent.
+    /// may contain erased data, and must not be sent.
     pub erasures: u64,
     /// The log was restored from a backup, as the batch's mark shows. Then nothing was done, and
     /// the verdicts have no meaning: a new epoch has to begin.
@@ -122,7 +122,7 @@ struct LogWriter<'a> {
     /// The first position of this append.
     first: Seq,
     entries: Vec<LogEntry>,
-    /// Whether a body was there of which nothing may be left.
+    /// Whether a body was stored of which nothing may stay.
     erased: bool,
 }
 
@@ -130,7 +130,7 @@ struct LogWriter<'a> {
 /// transaction.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn append(
     rows: &mut dyn ServerRows,
     cx: &AppendContext,
@@ -148,7 +148,7 @@ pub fn append(
     let record = rows.push_record(&batch.scope, batch.replica)?;
     let first = record.as_ref().and_then(|record| record.owner);
     if first.zip(cx.owner).is_some_and(|(first, owner)| first != owner) {
-        // The id belongs to another principal: this replica needs one of its own.
+        // The id belongs to another principal: this replica needs another one.
         return Ok(unchanged(&row, Verdicts::Cloned));
     }
     let owner = first.or(cx.owner);
@@ -186,7 +186,7 @@ pub fn append(
     }
     let LogWriter { rows, mut row, first, entries, erased } = log;
     if is_new && entries.is_empty() {
-        // The same batch would be refused again.
+        // The same batch would be rejected again.
         let (epoch, mark) = (row.epoch, None);
         let verdicts = Verdicts::Decided { epoch, mark, verdicts: bound(verdicts) };
         return Ok(unchanged(&row, verdicts));
@@ -208,7 +208,7 @@ pub fn append(
     Ok(Appended { before, entries, ..unchanged(&row, verdicts) })
 }
 
-/// The answer to a batch that wrote nothing.
+/// Returns the answer to a batch that wrote nothing.
 fn unchanged(row: &ServerScope, verdicts: Verdicts) -> Appended {
     Appended {
         verdicts,
@@ -227,7 +227,7 @@ fn unchanged(row: &ServerScope, verdicts: Verdicts) -> Appended {
 /// pulls a state that is left out, or gets it when it pushes again.
 const TOLD: usize = Limits::CHUNK.bytes;
 
-/// Leaves out the states that would make the verdicts larger than a link takes.
+/// Leaves out the states that would make the verdicts too large for a link.
 fn bound(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     let mut bytes = 0;
     for verdict in &mut verdicts {
@@ -241,7 +241,7 @@ fn bound(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     verdicts
 }
 
-/// The original verdicts of a retried batch, with the states that the server holds now.
+/// Returns the original verdicts of a retried batch, with the states that the server holds now.
 fn tell_again(
     rows: &dyn ServerRows,
     scope: &ServerScope,
@@ -268,9 +268,9 @@ fn tell_again(
     Ok(bound(verdicts))
 }
 
-/// Whether the verdict on a refused change includes the current state: a replica that would have
-/// erased the document does not hold it any more, and one whose clock was refused needs the stamp
-/// that it has to exceed.
+/// Returns whether the verdict on a refused change includes the current state: a replica that would
+/// have erased the document does not have it any more, and one whose clock was refused needs the
+/// stamp that it has to exceed.
 fn is_told(kind: &VerdictKind, change: &Change, held: Option<&DocumentState>) -> bool {
     let is_clock =
         matches!(kind, VerdictKind::Rejected(Rejection { code: RejectionCode::Clock { .. }, .. }));
@@ -305,8 +305,8 @@ impl LogWriter<'_> {
         }
         let state = current.as_ref().map(|c| &c.state);
         let accepted = |seq, state: &DocumentState| {
-            // A client that left the stamp to the server learns it here: its next edit names it as
-            // its base.
+            // A client that left the stamp to the server receives it here: its next edit names it
+            // as its base.
             let current = is_ours.then(|| ServerState { seq, state: Some(state.clone()) });
             Ok(Verdict { seq, kind: VerdictKind::Accepted, current })
         };
@@ -335,7 +335,7 @@ impl LogWriter<'_> {
         let (body, author) = match judge.resolve(scope, &shared, state) {
             None | Some(Resolution::Defer) => return with_current(VerdictKind::Conflict),
             Some(Resolution::Remote) => return with_current(VerdictKind::Superseded),
-            // The resolver returned the state that is held already: as on a replica, that state
+            // The resolver returned the state that is already held: as on a replica, that state
             // wins with its author.
             Some(Resolution::Merge(body)) if held_body == Some(&body) => {
                 return with_current(VerdictKind::Superseded);
@@ -363,9 +363,9 @@ impl LogWriter<'_> {
         Ok(Verdict { seq, kind: VerdictKind::Merged, current })
     }
 
-    /// The change as it is decided: one without a stamp gets the server's time. That is done here,
-    /// in the transaction and after the batch was found to be a new one, so that a batch which is
-    /// sent again is the same batch.
+    /// Returns the change as it is decided: one without a stamp gets the server's time. This
+    /// happens here, in the transaction and after the batch was found to be new, so that a batch
+    /// that is sent again is the same batch.
     fn stamped<'c>(
         &self,
         now: Now,
@@ -412,9 +412,9 @@ impl LogWriter<'_> {
                 reason: "it knows of an erasure that is later than itself".to_owned(),
             });
         }
-        // An edit of a stored state is accepted, and so is its author's stamp: otherwise a clock
-        // that was ahead and was corrected would refuse every edit of the documents that were
-        // written meanwhile.
+        // An edit of a stored state is accepted, and its author's stamp too: otherwise a clock that
+        // was ahead and was corrected would refuse every edit of the documents that were written
+        // meanwhile.
         let (parent, author) = current.map_or((Stamp::ZERO, Stamp::ZERO), |c| {
             (c.revision.stamp, c.revision.stamp.max(c.author.stamp))
         });
@@ -442,12 +442,12 @@ impl LogWriter<'_> {
         judge.admit(change, current)
     }
 
-    /// The clock of the states that the server stamps itself.
+    /// Returns the clock of the states that the server stamps itself.
     fn clock(&self) -> Clock {
         Clock { high_water: self.row.high_water, ahead: Stamp::ZERO }
     }
 
-    /// A state of the server's own making, after both that it was made of.
+    /// Makes a new state of the server, later than both states that it was made from.
     fn mint(
         &mut self,
         now: Now,
@@ -500,17 +500,17 @@ impl LogWriter<'_> {
     }
 }
 
-/// Whether a change leaves its stamp to the server. No clock ever returns the stamp 0.
+/// Returns whether a change leaves its stamp to the server. No clock ever returns the stamp 0.
 fn is_unstamped(change: &Change) -> bool {
     change.state.revision.stamp == Stamp::ZERO
 }
 
-/// Whether a change would erase what is held.
+/// Returns whether a change would erase the stored document.
 fn erases(change: &Change, held: Option<&DocumentState>) -> bool {
     held.is_some_and(|held| held.erased < change.state.erased)
 }
 
-/// The change as a resolver may see it: a base that was lost with an old epoch of the log is no
+/// Returns the change for a resolver: a base that was lost with an old epoch of the log is no
 /// common ancestor.
 fn without_lost_base<'a>(scope: &ServerScope, change: &'a Change) -> Cow<'a, Change> {
     match change.base {

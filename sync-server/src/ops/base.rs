@@ -1,4 +1,4 @@
-//! Whether a change was made on what the server holds.
+//! Checks whether a change was made on the state that the server holds.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use sync_core::model::{BaseRef, Change, Seq};
 /// The relation of a change to the server's current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BaseCheck {
-    /// The server holds this very state.
+    /// The server already holds exactly this state.
     AlreadyStored,
     /// It was made on the current state, and becomes it. A re-offer names where it was settled
     /// before.
@@ -17,15 +17,15 @@ pub(super) enum BaseCheck {
     Stale,
     /// It was made without knowledge of the document's erasure, so its body has to be removed.
     Erased,
-    /// It was made on something else.
+    /// It was made on another state.
     Conflicts,
 }
 
 /// The base check.
 ///
 /// An absent document matches no base, and a base that was a tombstone; a deletion of an absent
-/// document follows too. A base that was settled in a lost epoch of the log, above its cut, makes
-/// the change a re-offer: it follows on what survived the cut and on re-offers of older positions,
+/// document also follows. A base that was settled in a lost epoch of the log, above its cut, makes
+/// the change a re-offer: it follows states that survived the cut and re-offers of older positions,
 /// is older than re-offers of later ones, and conflicts with later writes.
 ///
 /// If one side knows an erasure that the other does not, it wins, whatever the base: then nothing
@@ -65,7 +65,7 @@ fn by_base(scope: &ServerScope, change: &Change, row: Option<&ServerRow>) -> Bas
     }
 }
 
-/// Whether that base was settled in an epoch of the log that ended below it.
+/// Returns whether that base was settled in an epoch of the log that ended below it.
 pub(super) fn is_lost(scope: &ServerScope, base: BaseRef) -> bool {
     base.epoch != scope.epoch && base.seq > scope.shared_with(base.epoch)
 }
@@ -74,13 +74,13 @@ fn age(scope: &ServerScope, offer: &Offer) -> (usize, Seq) {
     (scope.age_of(offer.epoch), offer.seq)
 }
 
-/// The lost state from which everything that is written on a row descends: it is still newer than
-/// the re-offers of older states.
+/// Returns the lost state from which everything that is written on a row descends: it is still
+/// newer than the re-offers of older states.
 fn inherited(row: &ServerRow) -> Option<Offer> {
     row.offered.map(|o| Offer { edited: true, ..o })
 }
 
-/// The newest lost state that a state made of this change and this row descends from.
+/// Returns the newest lost state that a state made of this change and this row descends from.
 pub(super) fn lineage(
     scope: &ServerScope,
     change: &Change,
@@ -125,7 +125,7 @@ fn reoffer(
     }
 }
 
-/// Whether `a` was settled before `b`; none if no epoch of the log holds both.
+/// Returns whether `a` was settled before `b`; none if no epoch of the log holds both.
 fn is_before(scope: &ServerScope, a: &Offer, b: &Offer) -> Option<bool> {
     let common = scope.shared_between(a.epoch, b.epoch);
     (a.seq.min(b.seq) <= common).then_some(a.seq < b.seq)
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_knows_of_the_newer_erasure_wins() {
+    fn the_side_with_the_newer_erasure_wins() {
         let scope = ServerScope::new(NEW);
         let erased = |n: u64, since: Option<u64>| {
             let mut state = state(n);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reoffer_follows_on_what_survived_the_cut() {
+    fn a_reoffer_follows_a_state_that_survived_the_cut() {
         let scope = restored(3);
         let offer = |seq, edited| Some(Offer { epoch: OLD, seq: Seq(seq), edited });
         let again = change(5, base(5, OLD, 5));

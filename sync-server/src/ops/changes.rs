@@ -1,4 +1,4 @@
-//! Reading chunks of a scope's log.
+//! Reads chunks of a scope's log.
 
 use super::marks::{self, Evidence, restored};
 use super::scope::read_scope;
@@ -13,13 +13,13 @@ use sync_core::model::{
 /// The answer to a request for changes.
 pub type ChangesReply = Delivery<Chunk, Fork>;
 
-/// Whether a cursor's positions are positions of this log.
+/// Checks whether a cursor's positions are positions of this log.
 ///
 /// An authentic mark with positions that this log does not share proves a restore. Any other claim,
 /// such as a position beyond the head, concerns the client alone.
 ///
 /// # Errors
-/// As the rows. The inner result is the fork between the replica's log and this one.
+/// The errors of the rows. The inner result is the fork between the replica's log and this one.
 pub fn check_cursor(
     rows: &(impl ServerReads + ?Sized),
     scope: &Scope,
@@ -73,15 +73,15 @@ fn check(row: &ServerScope, cursor: &Cursor, shown: Evidence) -> Result<(), Fork
     Ok(())
 }
 
-/// Returns the chunk that follows on a cursor: everything whose newest position lies behind it, by
+/// Returns the chunk that follows a cursor: everything whose newest position is above it, by
 /// position, up to the limits.
 ///
-/// A reader that has applied the chunk has seen the newest state of every document at or below its
-/// `next`, and nothing at or below `next` appears later. A chunk never ends within one append.
-/// `visible` is what the reader may see; the chunk carries it.
+/// A reader that has applied the chunk has received the newest state of every document at or below
+/// its `next`, and nothing at or below `next` appears later. A chunk never ends within one append.
+/// `visible` is what the reader may see; the chunk names it.
 ///
 /// # Errors
-/// `NotFound` for an unknown scope. Else as the rows.
+/// `NotFound` for an unknown scope. Else the errors of the rows.
 pub fn changes(
     rows: &dyn ServerReads,
     scope: &Scope,
@@ -95,7 +95,7 @@ pub fn changes(
 /// As [`changes`], for a caller that has read the scope's row from the same snapshot.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn changes_of(
     rows: &dyn ServerReads,
     row: &ServerScope,
@@ -127,8 +127,8 @@ pub fn changes_of(
     Ok(ChangesReply::Chunk(Chunk { mark, entries, ..empty(row, scope, cursor, next, visible) }))
 }
 
-/// The chunk that [`changes`] makes for a cursor at the head, which needs nothing but the scope's
-/// row; none for any other.
+/// Returns the chunk that [`changes`] makes for a cursor at the head, which needs only the scope's
+/// row; none for any other cursor.
 #[must_use]
 pub fn nothing_new(
     row: &ServerScope,
@@ -164,13 +164,13 @@ pub(crate) fn empty(
 struct Seen {
     rows: usize,
     bytes: usize,
-    /// The row read last.
+    /// The row that was read last.
     last: Seq,
     /// The first position of the append that is being read.
     first: Seq,
     /// The last row before that append, if there was one.
     boundary: Option<Seq>,
-    /// Where the chunk ends, if not at the head.
+    /// The end of the chunk, if it is not the head.
     end: Option<Seq>,
 }
 
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_of_an_epoch_that_is_not_remembered_shows_what_is_shared() {
+    fn a_mark_of_an_epoch_that_is_not_stored_shows_what_is_shared() {
         let starts = vec![
             StartRecord { start: ServerStart(1), first: Seq(1) },
             StartRecord { start: ServerStart(3), first: Seq(5) },
@@ -312,7 +312,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn that_there_is_nothing_new_is_what_the_log_says(
+        fn the_answer_at_the_head_equals_that_of_the_log(
             row in any_scope(),
             gone in prop::collection::btree_set(1..6_u64, 0..3),
             cursor in any_cursor(),

@@ -1,4 +1,4 @@
-//! Counting again what is kept as sums.
+//! Recounts the sums that are stored.
 
 use crate::rows::ServerReads;
 use sync_core::error::Result;
@@ -6,11 +6,11 @@ use sync_core::model::{Digest, Seq};
 
 const SCOPES: usize = 256;
 
-/// Whether the documents and the digest that every scope's row names are those of its log. Reads
+/// Returns whether the documents and the digest in every scope's row are those of its log. Reads
 /// every document.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn has_right_sums(rows: &dyn ServerReads) -> Result<bool> {
     let mut after = None;
     loop {

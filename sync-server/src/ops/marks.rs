@@ -1,4 +1,4 @@
-//! Making marks of a log, and comparing what a client brings with the log.
+//! Makes marks of a log, and compares the marks of clients with the log.
 
 use std::cmp::Ordering;
 
@@ -20,7 +20,7 @@ const OPEN: Seq = Seq(u64::MAX);
 /// Several processes that write one log are registered once each, in whatever order they append.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub(super) fn register_start(
     rows: &mut dyn ServerRows,
     scope: &Scope,
@@ -50,11 +50,10 @@ fn before(position: Seq) -> Seq {
     Seq(position.0.saturating_sub(1))
 }
 
-/// Keeps the first run, and of the others fewer the further back they are.
+/// Keeps the first run, and fewer of the others the further back they are.
 fn thin_out(older: &mut Vec<LogRun>, head: Seq) {
     while older.len() > OLDER {
-        // The one that lies closest to the run before it, measured by its own distance from the
-        // head.
+        // The one that is closest to the run before it, measured by its distance from the head.
         let crowding = |at: usize| {
             let (gap, age) =
                 (older[at].first.0 - older[at - 1].first.0, head.0 - older[at].first.0);
@@ -65,7 +64,7 @@ fn thin_out(older: &mut Vec<LogRun>, head: Seq) {
     }
 }
 
-/// The runs that the row itself names, in order: some of the older ones, and all of the newest.
+/// Returns the runs that the row names, in order: some of the older ones, and all of the newest.
 fn known_runs(row: &ServerScope) -> Vec<LogRun> {
     let ends = row.starts.iter().skip(1).map(|next| before(next.first)).chain([OPEN]);
     let newest = row.starts.iter().zip(ends);
@@ -73,8 +72,8 @@ fn known_runs(row: &ServerScope) -> Vec<LogRun> {
     row.older.iter().copied().chain(newest).collect()
 }
 
-/// The mark of the log at a position; none before the first append, or if the row alone does not
-/// show to which run the position belongs.
+/// Returns the mark of the log at a position; none before the first append, or if the row alone
+/// does not show to which run the position belongs.
 fn mark_by_row(row: &ServerScope, at: Seq) -> Option<LogMark> {
     let known = known_runs(row);
     let run = known.iter().rev().find(|run| run.first <= at).filter(|run| at <= run.last)?;
@@ -98,10 +97,10 @@ fn sign(row: &ServerScope, run: LogRun, known: &[LogRun], at: Seq) -> Option<Log
     Some(LogMark::sign(row.epoch, runs, key))
 }
 
-/// The mark of the log at a position; none of an empty log.
+/// Returns the mark of the log at a position; none of an empty log.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub(super) fn mark_at(
     rows: &(impl ServerReads + ?Sized),
     scope: &Scope,
@@ -128,7 +127,7 @@ pub(super) enum Evidence {
     /// Nothing: there is none, or it is not authentic.
     None,
     /// This log and the one that the mark was made of are the same up to that position, and not
-    /// beyond. If the mark speaks of higher positions, they were lost: the log was restored from a
+    /// beyond. If the mark names higher positions, they were lost: the log was restored from a
     /// backup.
     SharedUpTo(Seq),
 }
@@ -166,7 +165,7 @@ fn examine(
 enum Found {
     Here(LogRun),
     Nowhere,
-    /// The row does not name all runs of so long ago.
+    /// The row does not name all runs of that time.
     Unsure,
 }
 
@@ -183,7 +182,7 @@ fn find(row: &ServerScope, known: &[LogRun], theirs: &LogRun) -> Found {
 /// Returns the evidence of a mark about this log.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub(super) fn evidence(
     rows: &(impl ServerReads + ?Sized),
     scope: &Scope,
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_old_runs_the_one_goes_that_lies_closest_to_the_run_before_for_its_age() {
+    fn the_old_run_closest_to_the_run_before_is_removed_relative_to_its_age() {
         let kept = |firsts: [u64; OLDER + 1]| {
             let run =
                 |first| LogRun { start: ServerStart(first), first: Seq(first), last: Seq(first) };
@@ -363,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_before_there_were_keys_makes_no_marks() {
+    fn a_row_from_before_keys_makes_no_marks() {
         let (mut rows, mut row) = (rows(), ServerScope { key: None, ..scope_row() });
         append(&mut rows, &mut row, 1, 5);
         assert_eq!(mark(&rows, &row, 5), None);

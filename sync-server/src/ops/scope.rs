@@ -9,7 +9,7 @@ use sync_core::model::{Digest, Epoch, LogMark, NewLog, ReplicaId, Reset, ResetRe
 /// Reads the scope's row, which has to exist.
 ///
 /// # Errors
-/// `NotFound` for an unknown scope. Else as the rows.
+/// `NotFound` for an unknown scope. Else the errors of the rows.
 pub fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<ServerScope> {
     rows.scope(scope)?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "there is no such scope").with("scope", scope)
@@ -19,7 +19,7 @@ pub fn read_scope(rows: &(impl ServerReads + ?Sized), scope: &Scope) -> Result<S
 /// Returns the scope's row, and creates it if it does not exist.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: NewLog) -> Result<ServerScope> {
     if let Some(row) = rows.scope(scope)? {
         return Ok(row);
@@ -33,7 +33,7 @@ pub fn open_scope(rows: &mut dyn ServerRows, scope: &Scope, fresh: NewLog) -> Re
 /// epoch any more.
 ///
 /// # Errors
-/// `NotFound` for an unknown scope. Else as the rows.
+/// `NotFound` for an unknown scope. Else the errors of the rows.
 pub fn begin_epoch(
     rows: &mut dyn ServerRows,
     scope: &Scope,
@@ -55,7 +55,7 @@ pub fn begin_epoch(
 /// is lower pull everything again.
 ///
 /// # Errors
-/// `NotFound` for an unknown scope. Else as the rows.
+/// `NotFound` for an unknown scope. Else the errors of the rows.
 pub fn purge(rows: &mut dyn ServerRows, scope: &Scope, up_to: Seq) -> Result<u64> {
     let mut row = read_scope(rows, scope)?;
     let up_to = up_to.min(row.head);
@@ -85,18 +85,18 @@ pub fn purge(rows: &mut dyn ServerRows, scope: &Scope, up_to: Seq) -> Result<u64
     }
 }
 
-/// The acknowledgement of a replica that has applied something durably.
+/// The acknowledgement of what a replica has applied durably.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Acknowledgement {
     /// The epoch of the log.
     pub epoch: Epoch,
-    /// Up to which position.
+    /// The position.
     pub seq: Seq,
     /// The digest of its live documents, if nothing of the replica is unsettled.
     pub digest: Option<Digest>,
     /// The newest mark of the log that the replica has.
     pub mark: Option<LogMark>,
-    /// Whether the position is noted.
+    /// Whether the position is recorded.
     pub noted: Noted,
 }
 
@@ -116,7 +116,7 @@ pub enum Noted {
     Always,
     /// Unless the replica's id belongs to another owner.
     Of(Owner),
-    /// It is not: a principal that may only read leaves nothing in a scope.
+    /// It is not: a principal that may only read stores nothing in a scope.
     Never,
 }
 
@@ -124,7 +124,7 @@ pub enum Noted {
 /// that shows a restore is returned as such, and nothing is recorded.
 ///
 /// # Errors
-/// `NotFound` for an unknown scope. Else as the rows.
+/// `NotFound` for an unknown scope. Else the errors of the rows.
 pub fn acknowledge(
     rows: &mut dyn ServerRows,
     scope: &Scope,

@@ -16,7 +16,7 @@ use sync_core::error::{Error, ErrorKind, Result};
 use sync_core::protocol::{Goodbye, Message, WireError};
 use sync_core::transport::LinkActivity;
 
-/// How long a link that is of no more use may take to carry the reason.
+/// How long a link that is ending may take to send the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Link<'_> {
@@ -32,7 +32,7 @@ impl Link<'_> {
         }
     }
 
-    /// The message is dropped once it is encoded: a waiting task does not keep it.
+    /// Sends a message. It is dropped once it is encoded: a waiting task does not keep it.
     pub(super) fn send(
         &mut self,
         stream: u32,
@@ -42,7 +42,7 @@ impl Link<'_> {
         self.send_frame(frame)
     }
 
-    /// A large chunk is copied for the link, so the copy takes room in the budget until it is sent.
+    /// Sends a chunk. A large one is copied for the link, and the copy is counted until it is sent.
     pub(super) async fn send_chunk(&mut self, stream: u32, chunk: &Arc<SharedChunk>) -> Result<()> {
         let payload = chunk.payload(self.wire.compression().map(|c| &**c));
         let size = payload.bytes().len();
@@ -57,7 +57,7 @@ impl Link<'_> {
         self.send_frame(frame).await
     }
 
-    /// Sends a client that broke the protocol the reason, if the link still carries it.
+    /// Sends the reason to a client that broke the protocol, if the link still works.
     pub(super) async fn hang_up(&mut self, error: &Error) {
         let message = match error.kind() {
             ErrorKind::Protocol => {
@@ -73,7 +73,7 @@ impl Link<'_> {
             self.outgoing.send(frame).await?;
             self.outgoing.close().await
         };
-        // Whether the message arrived has no consequence.
+        // Whether the message arrived does not matter.
         let _ = timeout(FAREWELL, farewell).await;
     }
 
@@ -83,7 +83,8 @@ impl Link<'_> {
         let mut sending = self.outgoing.send(frame);
         let sent = match (&mut sending).now_or_never() {
             Some(sent) => sent,
-            // In a box, for nearly every task waits elsewhere and should not have room for this.
+            // In a box, because nearly every task waits elsewhere and should not reserve room for
+            // this.
             None => Box::pin(in_time(patience, activity, sending)).await,
         };
         sent?;
@@ -92,7 +93,7 @@ impl Link<'_> {
     }
 }
 
-/// Waits for a frame to be sent as long as bytes move.
+/// Waits for a frame to be sent for as long as bytes move.
 async fn in_time(
     patience: Duration,
     activity: Option<LinkActivity>,

@@ -30,7 +30,7 @@ pub struct SessionOptions {
 pub enum Request {
     /// A greeting.
     Hello,
-    /// One that is answered once: a pull, a push, an acknowledgement, a new token.
+    /// A request with one answer: a pull, a push, an acknowledgement, a new token.
     Once,
     /// A live stream.
     Live(Box<Pull>),
@@ -40,7 +40,7 @@ pub enum Request {
     EndLive,
     /// A ping, which has to be answered.
     Ping(u64),
-    /// A sign of life.
+    /// An answer to a ping.
     Pong,
     /// The other side closes.
     Goodbye,
@@ -79,7 +79,7 @@ pub enum Found {
         epoch: Epoch,
         /// The position of its end.
         next: Seq,
-        /// Where the log ended when it was read.
+        /// The head of the log when it was read.
         head: Seq,
         /// The mark of the log at its end.
         mark: Option<LogMark>,
@@ -98,7 +98,7 @@ pub enum SessionInput {
         /// The request.
         request: Request,
     },
-    /// Bytes of a message came that is not whole yet.
+    /// Bytes arrived of a message that is not complete yet.
     Heard,
     /// The greeting was answered; true if the client was accepted.
     Greeted(bool),
@@ -141,7 +141,7 @@ pub enum SessionOutput {
     Read {
         /// The stream.
         stream: u32,
-        /// From where, and how much.
+        /// The position, and the bounds.
         pull: Arc<Pull>,
     },
     /// Send what was read for a live stream.
@@ -154,7 +154,7 @@ pub enum SessionOutput {
         /// The stream.
         stream: u32,
     },
-    /// A live stream is over: forget what belongs to it.
+    /// A live stream is over: drop what belongs to it.
     End {
         /// The stream.
         stream: u32,
@@ -166,9 +166,9 @@ pub enum SessionOutput {
         /// The reason.
         why: &'static str,
     },
-    /// Answer a sign of life.
+    /// Answer a ping.
     Pong(u64),
-    /// Give a sign of life.
+    /// Send a ping.
     Ping(u64),
     /// Send the reason, and close.
     Close(&'static str),

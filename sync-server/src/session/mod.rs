@@ -1,7 +1,7 @@
 //! A session: the pure state machine of one connection on the server, of the same shape as the
 //! engine.
 //!
-//! Facts go in, commands come out, payloads stay with the caller, which executes the commands.
+//! The caller passes facts, takes commands and executes them; payloads stay with the caller.
 //! Catching up and following live are the same: a live stream has a cursor; it reads the chunk
 //! after it as long as there is credit, and sleeps at the head until the head moves.
 //!
@@ -26,8 +26,8 @@ use sync_core::protocol::Pull;
 
 pub use io::{Found, Request, SessionInput, SessionOptions, SessionOutput};
 
-/// How many collections the cursors of all live streams of a connection may name: that is what they
-/// take up memory by.
+/// How many collections the cursors of all live streams of a connection may name, which determines
+/// their memory.
 const NAMES: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +56,7 @@ struct Live {
     state: LiveState,
 }
 
-/// The machine.
+/// The state machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     options: SessionOptions,
@@ -77,7 +77,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A connection that was just made.
+    /// Makes the session of a new connection.
     #[must_use]
     pub fn new(options: SessionOptions, now: Instant) -> Self {
         Self {
@@ -97,25 +97,25 @@ impl Session {
         }
     }
 
-    /// The next command.
+    /// Returns the next command.
     pub fn poll_output(&mut self) -> Option<SessionOutput> {
         self.outputs.pop_front()
     }
 
-    /// Whether another message may be taken from the link: not while as many requests are served as
-    /// may be.
+    /// Returns whether another message may be read from the link: not while the most requests are
+    /// served.
     #[must_use]
     pub fn wants_input(&self) -> bool {
         self.phase != Phase::Closed && self.serving.len() < self.options.requests
     }
 
-    /// Whether it is over.
+    /// Returns whether it is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
 
-    /// When `Tick` is due at the latest.
+    /// Returns when `Tick` is due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Instant {
         let heartbeat = self.options.heartbeat;
@@ -129,8 +129,8 @@ impl Session {
         silence.min(self.said.plus(heartbeat)).min(look)
     }
 
-    /// When a client that has not greeted is disconnected. Slow links may take longer, within a
-    /// bound.
+    /// Returns when a client that has not greeted is disconnected. Slow links may take longer,
+    /// within a bound.
     fn greeting_due(&self) -> Instant {
         let greeting = self.options.greeting;
         self.heard.plus(greeting).min(self.began.plus(greeting.saturating_mul(6)))
@@ -151,8 +151,8 @@ impl Session {
             SessionInput::Greeted(false) => self.phase = Phase::Closed,
             SessionInput::Served { stream } => {
                 if !self.wants_input() {
-                    // No frame was read while all requests were busy: that silence was the server's
-                    // own.
+                    // No frame was read while all requests were busy: the server caused that
+                    // silence.
                     self.heard = now;
                 }
                 self.serving.remove(&stream);
@@ -243,8 +243,8 @@ impl Session {
         }
     }
 
-    /// Lets streams read, in their order and a few at a time: what they read waits in memory until
-    /// the link takes it.
+    /// Lets streams read, in their order and a few at a time: their chunks wait in memory until the
+    /// link accepts them.
     fn start_reads(&mut self) {
         while self.reading < self.options.reads.max(1) {
             let Some(stream) = self.queued.pop_front() else { return };

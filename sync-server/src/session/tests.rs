@@ -64,7 +64,7 @@ fn catching_up_and_following_live_are_one_path_paid_with_credit() {
 }
 
 #[test]
-fn who_sleeps_looks_again_at_every_heartbeat() {
+fn a_sleeping_stream_reads_again_at_every_heartbeat() {
     let mut s = open();
     s.handle_input(Instant(0), received(1, Request::Live(Box::new(pull(3)))));
     s.handle_input(Instant(0), received(1, Request::Credit(1)));
@@ -125,7 +125,7 @@ fn silence_and_nonsense_end_it() {
 }
 
 #[test]
-fn a_server_that_is_busy_does_not_blame_the_replica_for_its_silence() {
+fn a_busy_server_does_not_disconnect_a_silent_replica() {
     let mut s = open();
     s.handle_input(Instant(0), received(1, Request::Once));
     s.handle_input(Instant(0), received(2, Request::Once));
@@ -149,7 +149,7 @@ fn too_many_live_streams_cost_the_stream_and_not_the_link() {
 }
 
 #[test]
-fn draining_waits_for_what_is_served() {
+fn draining_waits_for_requests_that_are_served() {
     let mut s = open();
     s.handle_input(Instant(1), received(4, Request::Once));
     assert_eq!(s.poll_output(), Some(SessionOutput::Serve { stream: 4 }));
@@ -185,11 +185,11 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
     let found = |n| Found::Chunk { epoch: EPOCH, next: Seq(n), head: Seq(n), mark: None };
     s.handle_input(Instant(1), SessionInput::Read { stream: 2, found: found(5) });
     assert_eq!(reads(&mut s), [3]);
-    // One that ends makes room, whether it reads or waits.
+    // A stream that ends makes room, whether it reads or waits.
     s.handle_input(Instant(1), received(4, Request::EndLive));
     s.handle_input(Instant(1), received(1, Request::EndLive));
     assert_eq!(reads(&mut s), [5]);
-    // The chunk that it had read is dropped, and makes no more room.
+    // The chunk of the ended stream is dropped, and makes no more room.
     s.handle_input(Instant(1), SessionInput::Read { stream: 1, found: found(5) });
     s.handle_input(Instant(1), SessionInput::Read { stream: 3, found: found(1) });
     s.handle_input(Instant(1), SessionInput::Read { stream: 5, found: found(5) });
@@ -199,7 +199,7 @@ fn streams_read_in_turn_and_only_so_many_at_a_time() {
 }
 
 #[test]
-fn a_client_that_does_not_greet_is_given_up_before_one_that_is_silent() {
+fn a_client_that_does_not_greet_is_disconnected_before_a_silent_one() {
     let mut silent = Session::new(OPTIONS, Instant(0));
     assert_eq!(silent.next_deadline(), Instant(5_000));
     silent.handle_input(Instant(4_999), SessionInput::Tick);

@@ -24,7 +24,7 @@ fn server(storage: &Arc<dyn ServerStorage>) -> Server {
     Server::builder(storage.clone()).options(options()).build()
 }
 
-/// Draws the same epochs and keys each time, and that id of a start.
+/// Returns the same epochs and keys each time, and that id of a start.
 #[derive(Debug)]
 pub(crate) struct Start(pub(crate) u8);
 
@@ -52,14 +52,14 @@ fn storage() -> Arc<dyn ServerStorage> {
     Arc::new(open_server(Arc::new(MemoryKv::default()), KvOptions::default()).unwrap())
 }
 
-/// Pushes a document of a push's own.
+/// Pushes a document that no other push has.
 pub(crate) async fn push(server: &Server, n: u64) {
     let batch = batch_of(ReplicaId([2; 16]), n);
     let peer = server.admit(None, batch.replica).await.unwrap();
     let Verdicts::Decided { verdicts, .. } = peer.push(batch).await.unwrap() else {
         panic!("it is not decided");
     };
-    // What is not in the log would be waited for, and in vain.
+    // A document that is not in the log would be awaited forever.
     assert_eq!(verdicts[0].kind, VerdictKind::Accepted);
 }
 
@@ -133,7 +133,7 @@ impl Authorise for Looks {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_process_appends_is_found_at_the_next_heartbeat() {
+async fn an_append_of_another_process_is_found_at_the_next_heartbeat() {
     let storage = storage();
     let looks = Arc::new(Looks::default());
     let hooks = Hooks { authorise: looks.clone(), ..Hooks::default() };
@@ -143,7 +143,7 @@ async fn what_another_process_appends_is_found_at_the_next_heartbeat() {
     let mut follower = follow(&here, Cursor::default()).await;
     next(&mut follower).await;
     let waiting = tokio::spawn(async move { next(&mut follower).await });
-    // It looked, slept for a heartbeat, and looked again.
+    // It read, slept for a heartbeat, and read again.
     let mut seen = looks.0.subscribe();
     seen.wait_for(|n| *n >= 3).await.unwrap();
     push(&there, 2).await;
@@ -166,7 +166,7 @@ async fn a_server_that_drains_waits_for_its_followers_which_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_began_anew_wakes_whoever_sleeps() {
+async fn a_new_epoch_wakes_sleeping_followers() {
     let storage = storage();
     let server = server(&storage);
     push(&server, 1).await;
@@ -181,13 +181,13 @@ async fn a_log_that_began_anew_wakes_whoever_sleeps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_alone_tells_of_a_restore_that_nobody_announced() {
+async fn a_cursor_alone_shows_an_unannounced_restore() {
     let kv = storage();
     push(&started(&kv, 1), 1).await;
     let mut follower = follow(&started(&kv, 2), Cursor::default()).await;
     next(&mut follower).await;
     let cursor = follower.cursor().clone();
-    // The same epoch, key and head, written by another start: a restored backup that went on.
+    // The same epoch, key and head, written by another start: a restored backup that continued.
     let restored = storage();
     push(&started(&restored, 3), 7).await;
     let mut follower = follow(&started(&restored, 4), cursor).await;
@@ -195,7 +195,7 @@ async fn a_cursor_alone_tells_of_a_restore_that_nobody_announced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn followers_that_are_not_polled_hold_up_no_other() {
+async fn followers_that_are_not_polled_delay_no_other() {
     let mut options = KvOptions::default();
     options.threads.queue = 1;
     let kv = open_server(Arc::new(MemoryKv::default()), options).unwrap();
@@ -206,7 +206,7 @@ async fn followers_that_are_not_polled_hold_up_no_other() {
     for _ in 0..50 {
         stuck.push(follow(&server, Cursor::default()).await);
     }
-    // Each is polled once, as by a connection that is then stuck in a write, with one place in
+    // Each is polled once, as by a connection that is then blocked in a write, with one place in
     // the queue of the storage.
     let mut unpolled: Vec<_> = stuck.iter_mut().map(|f| f.next().boxed()).collect();
     for next in &mut unpolled {

@@ -1,4 +1,4 @@
-//! What a peer may ask for, and what it is given.
+//! The requests of a client, and their answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ impl Authorise for Gives {
     }
 }
 
-/// Waits with the first answer until it is told to go on.
+/// Delays the first answer until the test lets it continue.
 #[derive(Debug)]
 struct Holds(watch::Sender<bool>);
 
@@ -48,7 +48,7 @@ impl Authorise for Holds {
     }
 }
 
-/// A store that can be told to fail the next read.
+/// A store whose next read can be made to fail.
 #[derive(Debug, Default)]
 struct Failing {
     kv: MemoryKv,
@@ -101,7 +101,7 @@ fn pull() -> Pull {
     Pull { scope: Scope::default(), cursor: Cursor::default(), limits: Limits::CHUNK }
 }
 
-/// Reads what has to be a chunk.
+/// Reads a chunk; any other answer fails the test.
 pub(crate) async fn chunk(peer: &AuthenticatedClient, pull: &Pull) -> Arc<SharedChunk> {
     match peer.read(pull).await.unwrap() {
         Served::Chunk(chunk) => chunk,
@@ -161,7 +161,7 @@ async fn a_scope_that_may_not_be_seen_is_denied() {
 }
 
 #[tokio::test]
-async fn a_renewed_token_decides_which_principal_goes_on() {
+async fn a_renewed_token_decides_which_principal_continues() {
     let pairs = [("ada", "one"), ("bob", "two")].map(|(n, t)| (n.to_owned(), t.to_owned()));
     let authenticate = Arc::new(StaticTokens::new(pairs));
     let hooks = Hooks { authenticate, ..Hooks::default() };
@@ -174,10 +174,10 @@ async fn a_renewed_token_decides_which_principal_goes_on() {
 }
 
 #[tokio::test]
-async fn a_reader_that_sees_a_part_is_not_given_what_others_listen_to() {
+async fn a_reader_with_partial_access_does_not_get_the_cached_chunks_of_others() {
     let gives = Arc::new(Gives(Mutex::new(Access::FULL)));
     let server = giving(&storage(), gives.clone());
-    // Another principal's session keeps what is appended in memory.
+    // Another principal's session keeps appended chunks in memory.
     let _listener = peer(&server).await.follow(pull());
     let peer = peer(&server).await;
     push(&server, 1).await;
@@ -202,7 +202,7 @@ async fn a_collection_that_catches_up_is_read_from_the_log() {
     push(&server, 3).await;
     let mut behind = Pull { cursor: Cursor::default().following(first.chunk()), ..pull() };
     assert_eq!(chunk(&peer, &behind).await.chunk().next, Seq(2), "from memory");
-    // It stands where the backfill does, and asks for nothing twice that its position has passed.
+    // It is where the backfill is, and requests nothing twice that its position has passed.
     behind.cursor.position = Seq(2);
     behind.cursor.backfills = [(collection("late"), Seq(1))].into();
     let read = chunk(&peer, &behind).await;
@@ -211,7 +211,7 @@ async fn a_collection_that_catches_up_is_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn a_scope_begins_with_its_first_write_and_other_errors_are_told() {
+async fn a_scope_begins_with_its_first_write_and_other_errors_are_returned() {
     let kv = Arc::new(Failing::default());
     let mut options = KvOptions::default();
     options.threads.inline = true;
@@ -265,7 +265,7 @@ async fn a_digest_that_differs_resets_a_reader_that_sees_everything() {
 }
 
 #[tokio::test]
-async fn a_scope_that_may_not_be_read_or_not_be_written_takes_no_change() {
+async fn a_scope_without_read_or_write_access_accepts_no_change() {
     let forbidden = Some(RejectionCode::Forbidden);
     for (access, refused) in [
         (Access::FULL, None),
@@ -280,7 +280,7 @@ async fn a_scope_that_may_not_be_read_or_not_be_written_takes_no_change() {
     }
 }
 
-/// What becomes of a batch where three documents and about 1,000 bytes are the most.
+/// Returns why a batch is rejected if three documents and about 1,000 bytes are the most.
 async fn limited(documents: u64, bytes: usize) -> Option<RejectionCode> {
     let mut options = ServerOptions::default();
     options.push_limits = Limits { documents: 3, bytes: 1_000 };
@@ -295,7 +295,7 @@ async fn a_batch_over_the_limits_is_refused_and_a_single_document_always_fits() 
     assert_eq!(limited(4, 10).await, too_large);
     assert_eq!(limited(5, 10).await, too_large);
     assert_eq!(limited(1, 5_000).await, None);
-    // Twice the bytes are let in, because base bodies travel on top.
+    // Twice the bytes are accepted, because base bodies are sent as well.
     let rest = batch(2, 10).changes.iter().map(Change::weight).sum::<usize>() - 2 * 10;
     let exactly = (2_000 - rest) / 2;
     assert_eq!(limited(2, exactly).await, None);
@@ -304,12 +304,12 @@ async fn a_batch_over_the_limits_is_refused_and_a_single_document_always_fits() 
 }
 
 #[tokio::test]
-async fn verdicts_tell_nothing_of_what_may_not_be_seen() {
+async fn verdicts_include_no_state_that_may_not_be_seen() {
     let storage = storage();
     let mut all = batch_of(READER, 1);
     let writer = peer(&server(&storage, Access::FULL)).await;
     writer.push(all.clone()).await.unwrap();
-    // A conflict is told with what is held, and told again when the rights have changed.
+    // A conflict is returned with the stored state, and returned again when the access has changed.
     all.id = PushId(2);
     all.changes[0].state.revision.stamp = sync_core::model::Stamp::new(5, 0);
     all.changes[0].state.body = Body::parse("2").ok();
@@ -324,7 +324,7 @@ async fn verdicts_tell_nothing_of_what_may_not_be_seen() {
     assert_eq!((again.kind, again.current), (VerdictKind::Conflict, None));
 }
 
-/// Writes with a start of its own, and answers the cursor after what it wrote.
+/// Writes with a separate start, and returns the cursor after what it wrote.
 async fn started(storage: &Arc<dyn ServerStorage>, start: u8, n: u64) -> Cursor {
     let options = ServerOptions::default();
     let server = Server::builder(storage.clone())
@@ -344,7 +344,7 @@ async fn started(storage: &Arc<dyn ServerStorage>, start: u8, n: u64) -> Cursor 
 }
 
 #[tokio::test]
-async fn a_mark_of_a_start_of_long_ago_still_shows_a_restore() {
+async fn a_mark_of_an_old_start_still_shows_a_restore() {
     let (restored, lost) = (storage(), storage());
     for storage in [&restored, &lost] {
         started(storage, 1, 1).await;
@@ -372,7 +372,7 @@ async fn a_mark_of_a_start_of_long_ago_still_shows_a_restore() {
 }
 
 #[tokio::test]
-async fn bodies_are_nested_as_deep_as_the_server_says() {
+async fn bodies_are_nested_as_deep_as_the_server_allows() {
     let mut options = ServerOptions::default();
     options.body_depth = 3;
     let server = Server::builder(storage()).options(options).build();
@@ -386,7 +386,7 @@ async fn bodies_are_nested_as_deep_as_the_server_says() {
 }
 
 #[tokio::test]
-async fn a_large_push_without_room_is_asked_to_come_back() {
+async fn a_large_push_without_room_is_advised_to_retry() {
     let mut options = ServerOptions::default();
     options.push_memory = 1 << 20;
     let holds = Arc::new(Holds(watch::Sender::new(true)));

@@ -1,4 +1,4 @@
-//! What readers share, and what they take up.
+//! The chunks that readers share, and their memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use sync_core::protocol::Pull;
 use sync_server::{AuthenticatedClient, Served};
 use sync_server::{Server, ServerOptions};
 
-/// More than what is not counted.
+/// Larger than a chunk that is not counted.
 const LARGE: usize = 128 << 10;
 const WRITER: ReplicaId = ReplicaId([2; 16]);
 
@@ -52,12 +52,12 @@ async fn readers_of_one_place_share_a_chunk_until_the_log_moves() {
     let second = chunk(&reader(&server, 4).await, &pull()).await;
     assert!(Arc::ptr_eq(&first, &second));
     assert_eq!(server.memory().changes, held);
-    // Its bytes alone keep it, too.
+    // Its bytes alone keep it as well.
     let bytes = first.payload(None);
     drop((first, second));
     let third = chunk(&reader(&server, 5).await, &pull()).await;
     assert_eq!(third.payload(None).bytes().as_ptr(), bytes.bytes().as_ptr());
-    // Readers at another position, and those that may not share, have their own.
+    // Readers at another position, and those that may not share, have other chunks.
     let few = Pull { limits: Limits { documents: 1, ..Limits::CHUNK }, ..pull() };
     assert!(!Arc::ptr_eq(&third, &chunk(&reader(&server, 6).await, &few).await));
     push(&server, 2).await;
@@ -81,7 +81,7 @@ async fn a_cursor_of_another_log_shares_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_waits_for_room_and_is_asked_to_come_back_if_there_is_none() {
+async fn a_reader_waits_for_room_and_is_advised_to_retry_if_there_is_none() {
     let server = server(4 * LARGE);
     push_large(&server, 1).await;
     let (one, two) = (reader(&server, 3).await, reader(&server, 4).await);
@@ -96,7 +96,7 @@ async fn a_reader_waits_for_room_and_is_asked_to_come_back_if_there_is_none() {
         drop(first);
     });
     assert_eq!(second.chunk().entries.len(), 1);
-    // A reader that is nearly up to date needs none.
+    // A reader that is nearly up to date needs no room.
     let at_the_end = Pull { cursor: Cursor::default().following(second.chunk()), ..pull() };
     push(&server, 2).await;
     let small = chunk(&one, &at_the_end).await;
@@ -106,7 +106,7 @@ async fn a_reader_waits_for_room_and_is_asked_to_come_back_if_there_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_made_for_one_reader_takes_room_as_well() {
+async fn a_chunk_made_for_one_reader_takes_room_as_well() {
     let server = server(1 << 30);
     push_large(&server, 1).await;
     push_large(&server, 2).await;

@@ -18,7 +18,7 @@ use sync_core::transport::{FrameLink, LinkActivity};
 use sync_server::{Hooks, Served, Server};
 use transport_kit::framed::{Wire, memory_link};
 
-/// Counts what is read.
+/// Counts the reads.
 #[derive(Debug, Default)]
 struct Counting {
     kv: MemoryKv,
@@ -70,7 +70,7 @@ async fn listen(here: &mut FrameLink, wire: &mut Wire) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
+async fn a_live_stream_at_the_head_reads_once_per_heartbeat() {
     let looks = Arc::new(Looks::default());
     let hooks = Hooks { authorise: looks.clone(), ..Hooks::default() };
     let server = server(&Arc::default(), hooks);
@@ -80,7 +80,7 @@ async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
 
     let mut wire = Wire::new(1 << 20);
     listen(&mut here, &mut wire).await;
-    // What the server says meanwhile is read, or it would take us for gone.
+    // The test reads what the server sends meanwhile, or the server would count it as lost.
     let mut incoming = here.incoming;
     let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -98,7 +98,7 @@ async fn a_live_stream_at_the_head_is_looked_at_once_a_heartbeat_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_verdicts_of_a_push_are_sent_before_what_it_appended() {
+async fn the_verdicts_of_a_push_are_sent_before_its_entries() {
     let server = server(&Arc::default(), Hooks::default());
     push(&server, 1).await;
     let (mut here, there) = memory_link(8);
@@ -134,7 +134,7 @@ async fn a_frame_may_take_as_long_as_its_bytes_move_in_either_direction() {
     let serving = tokio::spawn(async move { server.serve_link(there).await });
     let mut wire = Wire::new(1 << 20);
     listen(&mut here, &mut wire).await;
-    // What the server says meanwhile is read.
+    // The test reads what the server sends meanwhile.
     let mut incoming = here.incoming;
     let reading = tokio::spawn(async move { while incoming.next().await.is_some() {} });
     for _ in 0..20 {
@@ -148,7 +148,7 @@ async fn a_frame_may_take_as_long_as_its_bytes_move_in_either_direction() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_been_sent_the_newest_change_asks_the_storage_nothing() {
+async fn a_stream_that_was_sent_the_newest_change_does_not_read_the_storage() {
     let kv = Arc::new(Counting::default());
     let server = server(&kv, Hooks::default());
     let reads = || kv.reads();
@@ -163,7 +163,7 @@ async fn who_has_been_sent_the_newest_change_asks_the_storage_nothing() {
     let mut wire = Wire::new(1 << 20);
     listen(&mut here, &mut wire).await;
     for n in 3..=6 {
-        // What it missed, and then each change as it is made.
+        // First what it missed, and then each change as it is made.
         let frame = here.incoming.next().await.unwrap().unwrap();
         let (1, Message::Chunk(chunk)) = wire.decode(frame).unwrap() else { panic!("no chunk") };
         assert_eq!(chunk.next, Seq(n - 1));
@@ -179,7 +179,7 @@ async fn who_has_been_sent_the_newest_change_asks_the_storage_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_pull_hears_of_the_head_as_it_is_and_not_as_it_was() {
+async fn a_full_pull_gets_the_current_head_and_not_a_cached_one() {
     let server = server(&Arc::new(Counting::default()), Hooks::default());
     let peer = server.admit(None, ReplicaId([1; 16])).await.unwrap();
     let mut pull =
@@ -190,17 +190,17 @@ async fn a_full_pull_hears_of_the_head_as_it_is_and_not_as_it_was() {
     push(&server, 2).await;
     push(&server, 3).await;
     pull.cursor = pull.cursor.following(first.chunk());
-    // In memory is what the second push wrote, when nothing came after it yet.
+    // The cached chunk is that of the second push, when nothing followed it yet.
     let Served::Chunk(kept) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };
     assert_eq!((kept.chunk().next, kept.chunk().head), (Seq(2), Seq(2)));
-    // A full pull would take its end for the end of the log, and what is after it for absent.
+    // A full pull would take its end for the end of the log, and later documents for absent.
     pull.cursor.floor = Some(Seq(1));
     let Served::Chunk(read) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };
     assert_eq!((read.chunk().next, read.chunk().head), (Seq(3), Seq(3)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_again_at_the_head_reads_nothing_until_something_is_committed() {
+async fn a_repeated_pull_at_the_head_reads_nothing_until_the_next_commit() {
     let kv = Arc::new(Counting::default());
     let server = server(&kv, Hooks::default());
     push(&server, 1).await;
@@ -211,7 +211,7 @@ async fn who_asks_again_at_the_head_reads_nothing_until_something_is_committed()
         let Served::Chunk(chunk) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };
         assert_eq!(chunk.chunk().next, Seq(n - 1));
         pull.cursor = pull.cursor.following(chunk.chunk());
-        // Reading up to the head is enough to know it.
+        // A read up to the head is enough to know it.
         let before = kv.reads();
         for _ in 0..3 {
             let Served::Chunk(chunk) = peer.read(&pull).await.unwrap() else { panic!("no chunk") };

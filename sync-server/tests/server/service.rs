@@ -1,4 +1,4 @@
-//! Greetings, and what is told to the sessions of a server.
+//! Greetings, and the notifications of a server's sessions.
 
 use crate::follow::{batch_of, push};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ async fn a_greeting_without_a_shared_version_or_a_right_token_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pushes_that_write_nothing_crowd_out_nothing_that_is_kept_for_listeners() {
+async fn pushes_that_write_nothing_evict_nothing_that_is_cached_for_listeners() {
     let server = server(Hooks::default(), ServerOptions::default());
     let peer = server.admit(None, ReplicaId([1; 16])).await.unwrap();
     let mut pull =
@@ -76,7 +76,7 @@ async fn pushes_that_write_nothing_crowd_out_nothing_that_is_kept_for_listeners(
     pull.cursor = pull.cursor.following(first.chunk());
     push(&server, 2).await;
     push(&server, 3).await;
-    // The state that is held already is pushed again and again by another replica.
+    // Another replica pushes the state that is already held again and again.
     for n in 1..=300 {
         let again = batch_of(ReplicaId([2; 16]), 3);
         peer.push(PushBatch { replica: ReplicaId([1; 16]), id: PushId(n), ..again }).await.unwrap();

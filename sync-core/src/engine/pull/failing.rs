@@ -8,17 +8,18 @@ use crate::error::{ErrorKind, Retry};
 use crate::model::Scope;
 
 impl PullMachine {
-    /// An attempt failed: the next one waits.
+    /// Counts a failed attempt: the next one waits.
     fn fail(&mut self, now: Instant, retry: Retry, policy: &RetryPolicy, chance: &mut Chance) {
         self.pause = Some(self.backoff.failure(now, retry, policy, chance));
     }
 
-    /// Whether a request for documents is pending at the server.
+    /// Returns whether a request for documents is pending at the server.
     pub(in crate::engine) fn awaits_answer(&self) -> bool {
         self.answer_due().is_some()
     }
 
-    /// The link was lost. Answers whether an answer was under way on it: that attempt failed.
+    /// Handles the loss of the link. Returns whether an answer was under way on it: that attempt
+    /// failed.
     pub(in crate::engine) fn blame(
         &mut self,
         now: Instant,
@@ -36,7 +37,8 @@ impl PullMachine {
 }
 
 impl Engine {
-    /// Whether a live stream delivered a chunk that moves nothing, which no server has to send.
+    /// Returns whether a live stream delivered a chunk that moves nothing. No server has to send
+    /// one.
     pub(super) fn is_old_news(&self, scope: &Scope, meta: &ChunkMeta) -> bool {
         let Some(ScopeMachine { pull, .. }) = self.scopes.get(scope) else { return false };
         let is_whole = pull.checkpoint.full_pull.is_none() && pull.checkpoint.backfills.is_empty();
@@ -45,8 +47,8 @@ impl Engine {
         is_whole && is_at_rest && is_known && meta.next == meta.after
     }
 
-    /// A request had no result. It is sent again at once, but only once: then the attempt has
-    /// failed.
+    /// Handles a request that had no result. It is sent again at once, but only once: then the
+    /// attempt has failed.
     pub(super) fn move_nothing(&mut self, now: Instant, scope: &Scope) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -57,9 +59,9 @@ impl Engine {
         }
     }
 
-    /// A pull, a live stream or the storage failed. `counts` is whether a link that is lost for
-    /// this reason counts as a failed attempt of the pull: the end of a stream without news does
-    /// not.
+    /// Handles a failure of a pull, a live stream or the storage. `counts` is whether a link that
+    /// is lost for this reason counts as a failed attempt of the pull: the end of a stream without
+    /// news does not.
     pub(in crate::engine) fn fail_pull(
         &mut self,
         now: Instant,
@@ -92,7 +94,7 @@ impl Engine {
         self.stall_pull(now, scope, failure);
     }
 
-    /// An attempt failed on a link that works: the next one waits, or trying again cannot help.
+    /// Counts a failed attempt on a link that works: the next one waits, or none follows.
     pub(super) fn stall_pull(&mut self, now: Instant, scope: &Scope, failure: Failure) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;

@@ -1,4 +1,4 @@
-//! A check beside a live stream whether it has delivered everything.
+//! A check, next to a live stream, whether it has delivered everything.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ pub(super) enum Check {
 }
 
 impl PullMachine {
-    /// When the request has to be answered at the latest.
+    /// Returns when the request has to be answered at the latest.
     pub(super) fn answer_due(&self) -> Option<Instant> {
         match self.asked {
             Asked::Chunk { deadline, .. }
@@ -29,7 +29,7 @@ impl PullMachine {
         }
     }
 
-    /// Bytes arrived from the server: the deadline of the request moves.
+    /// Moves the deadline of the request: bytes arrived from the server.
     pub(in crate::engine) fn bytes_moved(&mut self, until: Instant) {
         match &mut self.asked {
             Asked::Chunk { deadline, .. }
@@ -54,7 +54,7 @@ impl PullMachine {
     ) {
         let is_at_rest = self.storage == StorageWork::Idle && self.waiting.is_empty();
         match &mut self.asked {
-            // An answer to an earlier question may be older than this one.
+            // An answer to an earlier request may be older than this one.
             Asked::Live { check, .. } if live && is_at_rest => *check = Check::Due,
             Asked::Live { .. } => self.restart(scope, outputs),
             Asked::Nothing | Asked::Chunk { .. } => {}
@@ -78,7 +78,7 @@ impl PullMachine {
         Some(Output::Unsubscribe { scope: scope.clone(), ticket })
     }
 
-    /// Whether an answer shows that the log ends at the replica's position.
+    /// Returns whether an answer shows that the log ends at the replica's position.
     fn is_nothing_new(&self, answer: &Result<Delivery, Failure>) -> bool {
         let Ok(Delivery::Chunk(chunk)) = answer else { return false };
         chunk.after == self.ahead.after && chunk.next == chunk.after && chunk.next >= chunk.head

@@ -54,7 +54,7 @@ pub(super) struct PullMachine {
     head: Option<Seq>,
     /// Whether the chunk that came last reached its head.
     reached_head: bool,
-    /// No request before this. It outlives the link: another link does not make the same pull work.
+    /// No request before this. It is kept without a link: another link does not help the same pull.
     pause: Option<Instant>,
     /// The attempts since the position moved.
     backoff: Backoff,
@@ -63,13 +63,13 @@ pub(super) struct PullMachine {
     resets: Backoff,
     /// A reset that waits for the end of the pause.
     owed: Option<Reset>,
-    /// A request had no result, and was sent again at once, since the position moved.
+    /// Whether a request had no result, and was sent again at once, since the position moved.
     again: bool,
     /// How much a chunk may hold.
     unit: Unit,
-    /// Trying again cannot help.
+    /// The reason, if trying again cannot help.
     pub(super) refused: Option<ErrorKind>,
-    /// The server refused access to the scope, and another greeting is to confirm it.
+    /// Whether the server refused access to the scope, and another greeting has to confirm it.
     doubted: bool,
     catching_up: bool,
     /// The state of the acknowledgement of the position at the head.
@@ -108,12 +108,12 @@ impl PullMachine {
         self.answer_due().or(self.pause)
     }
 
-    /// When the attempt after a failed one begins.
+    /// Returns when the attempt after a failed one begins.
     pub(super) fn pause(&self) -> Option<Instant> {
         self.pause
     }
 
-    /// A wait for the next attempt ends.
+    /// Ends a wait for the next attempt.
     pub(super) fn end_pause(&mut self) {
         self.pause = None;
     }
@@ -122,7 +122,7 @@ impl PullMachine {
         self.answer_due().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether a pause is over.
+    /// Ends a pause that is over. Returns whether there was one.
     pub(super) fn wake(&mut self, now: Instant) -> bool {
         let over = self.pause.is_some_and(|p| p <= now);
         if over {
@@ -142,7 +142,7 @@ impl PullMachine {
         self.refused = None;
         let at = &self.checkpoint;
         let is_idle = self.storage == StorageWork::Idle && self.waiting.is_empty();
-        // A chunk has the collections that the replica may see now.
+        // A chunk names the collections that the replica may see now.
         let sees_all = at.covered.is_none();
         let is_whole = at.full_pull.is_none() && at.backfills.is_empty() && sees_all;
         let is_marked = at
@@ -156,30 +156,30 @@ impl PullMachine {
         self.reached_head
     }
 
-    /// Whether everything up to the head, and up to the positions of verdicts, is applied.
+    /// Returns whether everything up to the head, and up to the positions of verdicts, is applied.
     pub(super) fn is_at_head(&self, seen: Seq) -> bool {
         self.reached_head
             && (!self.is_checking() && self.waiting.is_empty() && self.storage == StorageWork::Idle)
             && self.checkpoint.after() >= seen
     }
 
-    /// Whether the server has acknowledged that the replica is at the head, and found its digest
+    /// Returns whether the server has acknowledged that the replica is at the head, with the digest
     /// equal if it could compare.
     pub(super) fn is_acknowledged(&self) -> bool {
         self.acknowledged == Acknowledged::Yes
     }
 
-    /// The server does not serve the scope.
+    /// Records that the server does not serve the scope.
     pub(super) fn refuse(&mut self, kind: ErrorKind) {
         self.refused = Some(kind);
     }
 
-    /// Whether anything of the scope was ever applied.
+    /// Returns whether anything of the scope was ever applied.
     fn holds_something(&self) -> bool {
         self.checkpoint.epoch.is_some()
     }
 
-    /// Why trying again cannot help.
+    /// Returns why trying again cannot help.
     pub(super) fn refusal(&self) -> Option<ErrorKind> {
         self.refused
     }
@@ -189,7 +189,7 @@ impl PullMachine {
         ScopeProgress { pulled: self.pulled, position: self.checkpoint.after(), head }
     }
 
-    /// The link was lost: requests will not be answered, waiting chunks are still valid.
+    /// Handles the loss of the link: requests will not be answered, waiting chunks are still valid.
     pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut VecDeque<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {
             outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
@@ -202,15 +202,15 @@ impl PullMachine {
         self.acknowledged = Acknowledged::No;
     }
 
-    /// The storage applied a chunk. If one left out a body that was not stored here, all bodies are
-    /// requested up to the head.
+    /// Stores the checkpoint after an applied chunk. If the chunk left out a body that was not
+    /// stored here, all bodies are requested up to the head.
     fn take_checkpoint(&mut self, checkpoint: Checkpoint) {
         let is_at_head = self.reached_head && self.waiting.is_empty();
         let lacks_own = self.checkpoint.lacks_own && !is_at_head;
         self.checkpoint = Checkpoint { lacks_own, ..checkpoint };
     }
 
-    /// Throws away what waits behind the chunk that is being applied, and starts again from there.
+    /// Discards what waits behind the chunk that is being applied, and starts again from there.
     fn restart(&mut self, scope: &Scope, outputs: &mut VecDeque<Output>) {
         if let Asked::Live { ticket, .. } = self.asked {
             outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
@@ -332,19 +332,18 @@ impl Engine {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
         if meta.after != pull.ahead.after {
-            // Out of place: the storage would refuse it. Pull again from the current position.
+            // Out of place: the storage would reject it. Pull again from the current position.
             self.out(Output::Discard { payload });
             self.move_nothing(now, scope);
             self.apply_next(scope);
             return self.advance_pull(now, scope);
         }
-        // A chunk that the server kept in memory names the head as it was then, which is not the
-        // newest one.
+        // A chunk that the server cached names the head at that time, which is not the newest one.
         let head = meta.head.max(pull.head.unwrap_or_default());
         pull.head = Some(head);
         pull.ahead = meta.follow(&pull.ahead);
         pull.reached_head = meta.next >= head;
-        // What follows on the head is new: of it this replica has what it pushed.
+        // Entries after the head are new: this replica has the bodies that it pushed.
         pull.ahead.has_own |= pull.reached_head;
         let started = !pull.reached_head && !pull.catching_up;
         pull.catching_up |= started;
@@ -396,7 +395,7 @@ impl Engine {
                 let goes_back = meta.as_ref().is_some_and(|m| checkpoint.after() < m.next);
                 pull.take_checkpoint(checkpoint);
                 if goes_back {
-                    // What may be seen from now on begins at the beginning.
+                    // Collections that may be seen from now on are pulled from the beginning.
                     pull.restart(scope, &mut self.outputs);
                 }
                 pull.pulled += meta.map_or(0, |m| m.entries as u64);
@@ -423,8 +422,7 @@ impl Engine {
         let ScopeProgress { position, head, .. } = pull.progress();
         let done = pull.reached_head && pull.waiting.is_empty();
         let is_idle = pull.waiting.is_empty();
-        // A log that ends below the position of a verdict is pulled again, and so is one with more
-        // to follow.
+        // Pull again if more follows, or if the log ends below the position of a verdict.
         let is_behind = !done || pull.ahead.after < machine.push.settled_up_to();
         let caught_up = done && std::mem::take(&mut pull.catching_up);
         if has_progress {
@@ -444,7 +442,7 @@ impl Engine {
     }
 }
 
-/// Whether a chunk moved anything that has to be acknowledged.
+/// Returns whether a chunk moved anything that has to be acknowledged.
 fn stands_elsewhere(before: &Checkpoint, after: &Checkpoint) -> bool {
     let place = |c: &Checkpoint| (c.epoch, c.position, c.full_pull.is_some());
     place(before) != place(after) || before.backfills != after.backfills

@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, Retry};
 use crate::model::{Checkpoint, Collection, Reset, ResetReason, Scope, Seq};
 
 impl Engine {
-    /// The position is not valid: once the storage is free, it is discarded.
+    /// Begins a reset of the position: it is discarded once the storage is free.
     pub(in crate::engine) fn begin_reset(&mut self, scope: &Scope, reset: Reset) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -28,8 +28,8 @@ impl Engine {
         self.out(Output::Reset { scope: scope.clone(), reset });
     }
 
-    /// The storage discarded the positions of some collections: later changes are pulled from
-    /// there.
+    /// Records that the storage discarded the positions of some collections: later changes are
+    /// pulled from there.
     pub(in crate::engine) fn backfill(&mut self, scope: &Scope, collections: Vec<Collection>) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
@@ -40,7 +40,7 @@ impl Engine {
         pull.restart(scope, &mut self.outputs);
     }
 
-    /// The pause is over for which a reset waited. Answers whether one did.
+    /// Begins a reset that waited for the end of the pause. Returns whether there was one.
     pub(in crate::engine) fn begin_owed_reset(&mut self, scope: &Scope) -> bool {
         let owed = self.scopes.get_mut(scope).and_then(|machine| machine.pull.owed.take());
         let is_owed = owed.is_some();
@@ -50,8 +50,8 @@ impl Engine {
         is_owed
     }
 
-    /// The server's greeting left out a scope: its data has to be removed from the device. Returns
-    /// whether any is.
+    /// Begins to remove the data of a scope that the server's greeting left out. Returns whether
+    /// there is any.
     pub(in crate::engine) fn begin_forgetting(&mut self, scope: &Scope) -> bool {
         let Some(machine) = self.scopes.get_mut(scope) else { return false };
         let pull = &mut machine.pull;

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Collection;
 
 #[test]
-fn a_collection_whose_position_a_verdict_gave_up_is_pulled_from_the_beginning() {
+fn a_collection_whose_position_a_verdict_discarded_is_pulled_from_the_beginning() {
     let mut s = Script::new();
     s.connect(Goal::default(), 100);
     let (first, _) = s.pull_in();

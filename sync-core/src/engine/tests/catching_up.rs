@@ -29,7 +29,7 @@ fn asked(s: &mut Script) -> (Ticket, Seq, bool) {
 }
 
 #[test]
-fn a_catch_up_is_told_once_when_it_starts_and_once_when_it_is_done() {
+fn a_catch_up_is_reported_once_at_its_start_and_once_at_its_end() {
     let mut s = Script::new();
     s.connect(FOLLOW, 300);
     let (mut ticket, mut after) = s.pull_in();
@@ -83,7 +83,7 @@ fn one_applied_and_one_waiting() -> (Script, Ticket, Ticket) {
 }
 
 #[test]
-fn a_checkpoint_that_goes_back_is_followed_from_there() {
+fn after_a_checkpoint_that_moves_back_the_pull_continues_from_there() {
     let (mut s, one, two) = one_applied_and_one_waiting();
     // More may be seen now: the storage begins a collection from its beginning.
     let late = Collection::new("late").unwrap();
@@ -102,7 +102,7 @@ fn a_checkpoint_that_goes_back_is_followed_from_there() {
 }
 
 #[test]
-fn a_checkpoint_that_goes_on_throws_nothing_away() {
+fn a_checkpoint_that_moves_forward_discards_nothing() {
     let (mut s, one, two) = one_applied_and_one_waiting();
     s.applied(one, 100);
     assert_eq!(s.one(), Output::Apply { scope: scope(), payload: two });
@@ -123,7 +123,7 @@ fn an_answer_of_the_storage_about_another_chunk_changes_nothing() {
 }
 
 #[test]
-fn all_bodies_are_asked_for_up_to_the_head_from_wherever_the_pull_starts_again() {
+fn all_bodies_are_requested_up_to_the_head_wherever_the_pull_restarts() {
     let mut s = Script::new();
     s.connect(PULL, 300);
     let (first, ..) = asked(&mut s);
@@ -151,7 +151,7 @@ fn all_bodies_are_asked_for_up_to_the_head_from_wherever_the_pull_starts_again()
 }
 
 #[test]
-fn a_log_that_ends_where_the_verdicts_do_is_not_asked_again() {
+fn a_log_that_ends_at_the_last_verdict_is_not_pulled_again() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 2);
     let (pull, _) = s.pull_in();

@@ -39,7 +39,7 @@ fn an_answer_without_news_leaves_the_stream_as_it_is() {
     s.applied(payload, 2);
     assert!(s.engine.is_in_sync());
     assert_eq!(s.commands(), []);
-    // What it brings later is taken as ever.
+    // What it delivers later is applied as usual.
     let payload = s.deliver(stream, 2, 3, 3);
     assert_eq!(s.commands()[0], Output::Apply { scope: scope(), payload });
 }
@@ -64,7 +64,7 @@ fn an_answer_with_news_ends_the_stream_and_catches_up() {
 }
 
 #[test]
-fn an_answer_that_brings_all_there_is_or_says_that_more_follows_ends_the_stream_as_well() {
+fn an_answer_with_all_changes_or_with_more_to_follow_ends_the_stream_too() {
     for (next, head) in [(3, 3), (2, 3)] {
         let (mut s, stream) = following();
         let asked = check(&mut s);
@@ -75,7 +75,7 @@ fn an_answer_that_brings_all_there_is_or_says_that_more_follows_ends_the_stream_
 }
 
 #[test]
-fn what_the_stream_brings_meanwhile_is_no_answer() {
+fn a_chunk_of_the_stream_is_not_the_answer_to_the_check() {
     let (mut s, stream) = following();
     let asked = check(&mut s);
     let payload = s.deliver(stream, 2, 3, 3);
@@ -96,7 +96,7 @@ fn what_the_stream_brings_meanwhile_is_no_answer() {
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_is_none_to_a_later_one() {
+fn an_answer_to_an_earlier_check_does_not_answer_a_later_one() {
     let (mut s, _) = following();
     let (first, second) = (check(&mut s), check(&mut s));
     let payload = s.deliver(first, 2, 2, 2);
@@ -119,7 +119,7 @@ fn an_answer_that_does_not_come_in_time_costs_the_link() {
 }
 
 #[test]
-fn who_wants_to_follow_no_more_has_the_stream_ended() {
+fn a_goal_that_no_longer_follows_live_ends_the_stream() {
     let (mut s, stream) = following();
     s.input(Input::Run(Goal { live: false, ..FOLLOW }));
     let commands = s.commands();

@@ -1,4 +1,4 @@
-//! Documents that differ from the server's own, again after a while.
+//! Documents that differ from the server's, again after a while.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// Whether a difference found so long after the first one is reported, not pulled again.
+/// Returns whether a difference found so long after the first is reported, not pulled again.
 fn is_shown(after: Duration) -> bool {
     let mut s = Script::new();
     s.connect(PULL, 2);

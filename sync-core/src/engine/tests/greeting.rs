@@ -1,4 +1,4 @@
-//! What the greeting spares, and what it does not.
+//! Requests that the greeting makes unnecessary, and those that it does not.
 
 use super::*;
 use crate::model::{Collection, FullPull, LogKey, LogMark, LogRun, ServerStart};
@@ -35,7 +35,7 @@ fn has_pull(commands: &[Output]) -> bool {
 }
 
 #[test]
-fn who_is_greeted_at_the_head_only_tells_where_it_stands() {
+fn a_replica_greeted_at_the_head_only_acknowledges_its_position() {
     let mut s = greeted(PULL, settled_at(40), |_| {});
     let commands = s.commands();
     let (ticket, _) = told(&commands);
@@ -50,7 +50,7 @@ fn who_is_greeted_at_the_head_only_tells_where_it_stands() {
 }
 
 #[test]
-fn who_is_greeted_at_the_head_follows_from_there() {
+fn a_replica_greeted_at_the_head_follows_live_from_there() {
     let mut s = greeted(FOLLOW, settled_at(40), |_| {});
     let commands = s.commands();
     let at = |o: &Output| matches!(o, Output::Subscribe { cursor, .. } if *cursor == settled_at(40).cursor());
@@ -89,7 +89,7 @@ fn a_greeting_that_leaves_a_doubt_is_followed_by_a_pull() {
 }
 
 #[test]
-fn a_reset_in_the_greeting_is_carried_out_wherever_the_head_is() {
+fn a_reset_in_the_greeting_is_executed_wherever_the_head_is() {
     let reset = Reset { epoch: EPOCH, reason: ResetReason::Requested };
     let mut s = greeted(PULL, settled_at(40), |g| g.reset = Some(reset));
     assert_eq!(s.commands(), [Output::Reset { scope: scope(), reset }]);
@@ -97,7 +97,7 @@ fn a_reset_in_the_greeting_is_carried_out_wherever_the_head_is() {
 }
 
 #[test]
-fn links_that_greet_and_break_are_made_anew_ever_later() {
+fn links_that_greet_and_break_are_made_again_later_each_time() {
     let mut s = greeted(FOLLOW, settled_at(40), |_| {});
     let mut longest = 0;
     for _ in 0..12 {
@@ -130,7 +130,7 @@ fn links_that_greet_and_break_are_made_anew_ever_later() {
 }
 
 #[test]
-fn documents_that_a_greeting_finds_to_differ_are_pulled_afresh_once_and_then_shown_to_people() {
+fn documents_that_differ_in_a_greeting_are_pulled_again_once_and_then_reported() {
     let reset = Reset { epoch: EPOCH, reason: ResetReason::DigestDiffers };
     let mut s = greeted(PULL, settled_at(40), |g| g.reset = Some(reset));
     assert!(s.commands().contains(&Output::Reset { scope: scope(), reset }));
@@ -166,7 +166,7 @@ fn a_scope_that_comes_back_is_pulled_with_the_collections_that_were_chosen() {
 }
 
 #[test]
-fn a_replica_that_sees_a_part_asks_at_the_head_whether_it_may_see_more() {
+fn a_replica_with_partial_access_pulls_at_the_head_to_detect_more_access() {
     let covered = Some([Collection::new("notes").unwrap()].into());
     let checkpoint = Checkpoint { covered, ..settled_at(40) };
     let mut s = greeted(FOLLOW, checkpoint, |_| {});
@@ -174,7 +174,7 @@ fn a_replica_that_sees_a_part_asks_at_the_head_whether_it_may_see_more() {
 }
 
 #[test]
-fn a_greeting_during_a_reset_tells_nothing_of_the_position_that_is_given_up() {
+fn a_greeting_during_a_reset_does_not_confirm_the_discarded_position() {
     let reset = Reset { epoch: EPOCH, reason: ResetReason::Requested };
     let mut s = greeted(PULL, settled_at(40), |g| g.reset = Some(reset));
     s.commands();

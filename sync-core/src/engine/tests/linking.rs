@@ -110,7 +110,7 @@ fn a_scope_that_comes_back_still_waits_for_what_failed_before() {
 }
 
 #[test]
-fn a_reset_that_the_storage_refuses_for_good_is_told_and_not_tried_again() {
+fn a_reset_that_the_storage_rejects_permanently_is_reported_and_not_retried() {
     let mut s = Script::new();
     s.connect(PULL, 300);
     let (ticket, _) = s.pull_in();

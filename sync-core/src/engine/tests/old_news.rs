@@ -23,7 +23,7 @@ fn at_the_end() -> Checkpoint {
     Checkpoint { epoch: Some(EPOCH), position: Seq(2), ..Checkpoint::default() }
 }
 
-/// Whether an empty chunk of the stream is thrown away.
+/// Returns whether an empty chunk of the stream is discarded.
 fn is_thrown_away(checkpoint: Checkpoint, change: impl FnOnce(&mut ChunkMeta)) -> bool {
     let (mut s, ticket) = following(checkpoint);
     let payload = s.engine.ticket();
@@ -48,12 +48,12 @@ fn is_thrown_away(checkpoint: Checkpoint, change: impl FnOnce(&mut ChunkMeta)) -
 }
 
 #[test]
-fn an_empty_chunk_is_thrown_away_where_it_tells_nothing() {
+fn an_empty_chunk_without_effect_is_discarded() {
     assert!(is_thrown_away(at_the_end(), |_| {}));
 }
 
 #[test]
-fn an_empty_chunk_is_taken_in_where_it_tells_something() {
+fn an_empty_chunk_with_an_effect_is_applied() {
     let bookmark = || Some(Bookmark::new("b").unwrap());
     assert!(!is_thrown_away(at_the_end(), |m| m.bookmark = bookmark()));
     assert!(!is_thrown_away(at_the_end(), |m| m.epoch = Epoch([8; 16])));

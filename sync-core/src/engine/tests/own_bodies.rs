@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_body_that_is_not_here_is_asked_for_at_once_and_up_to_the_head() {
+fn a_missing_body_is_requested_at_once_and_up_to_the_head() {
     let mut s = Script::new();
     s.connect(FOLLOW, 300);
     let asked = |s: &mut Script| {

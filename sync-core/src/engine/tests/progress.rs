@@ -6,7 +6,7 @@ use super::*;
 
 const LOST: Failure = Failure { kind: ErrorKind::Network, retry: Retry::Reconnect };
 
-/// How often something happened within a time, if each attempt ends as `attempt` says.
+/// Counts what happened within a time, if each attempt ends as `attempt` returns.
 struct Storm {
     script: Script,
     until: Instant,
@@ -56,7 +56,7 @@ impl Storm {
     }
 }
 
-/// What a server and a storage do that work; a batch always waits.
+/// The answers of a server and a storage that work; a batch always waits.
 fn works(s: &mut Script, output: &Output) {
     match output {
         Output::Connect { ticket, .. } => s.greet(*ticket, 0, 0),
@@ -82,7 +82,7 @@ fn lose(s: &mut Script) {
 }
 
 #[test]
-fn a_push_that_dies_with_its_link_waits_longer_each_time_and_pull_goes_on() {
+fn a_push_that_is_cut_with_its_link_waits_longer_each_time_and_pull_continues() {
     let mut storm = Storm::new(Goal::ONCE, 120);
     storm.run(|s, output| match output {
         Output::Push { .. } => lose(s),
@@ -95,7 +95,7 @@ fn a_push_that_dies_with_its_link_waits_longer_each_time_and_pull_goes_on() {
 }
 
 #[test]
-fn a_pull_that_dies_with_its_link_waits_longer_each_time_and_push_goes_on() {
+fn a_pull_that_is_cut_with_its_link_waits_longer_each_time_and_push_continues() {
     let mut storm = Storm::new(Goal::ONCE, 120);
     let mut seq = 0;
     storm.run(|s, output| match output {
@@ -128,7 +128,7 @@ fn verdicts_that_leave_an_edit_as_it_was_are_a_failed_attempt() {
 }
 
 #[test]
-fn verdicts_that_settle_nothing_end_the_connection_and_are_asked_for_less_and_less() {
+fn verdicts_that_settle_nothing_end_the_connection_and_are_requested_less_and_less() {
     let mut storm = Storm::new(PUSH, 120);
     storm.run(|s, output| match output {
         Output::Settle { .. } => {
@@ -158,7 +158,7 @@ fn edits_that_make_progress_are_pushed_without_a_pause() {
 }
 
 #[test]
-fn a_storage_that_refuses_each_chunk_is_asked_less_and_less() {
+fn a_storage_that_rejects_each_chunk_is_called_less_and_less() {
     let mut storm = Storm::new(PULL, 120);
     storm.run(|s, output| match output {
         Output::Pull { ticket, .. } => {
@@ -174,7 +174,7 @@ fn a_storage_that_refuses_each_chunk_is_asked_less_and_less() {
 }
 
 #[test]
-fn a_server_that_sends_chunks_out_of_place_is_asked_less_and_less() {
+fn chunks_out_of_place_are_requested_less_and_less() {
     let mut storm = Storm::new(PULL, 120);
     storm.run(|s, output| match output {
         Output::Pull { ticket, .. } => {
@@ -186,7 +186,7 @@ fn a_server_that_sends_chunks_out_of_place_is_asked_less_and_less() {
 }
 
 #[test]
-fn a_server_that_says_more_follows_and_sends_nothing_is_asked_less_and_less() {
+fn empty_chunks_before_the_head_are_requested_less_and_less() {
     let mut storm = Storm::new(PULL, 120);
     storm.run(|s, output| match output {
         Output::Pull { ticket, .. } => {
@@ -199,7 +199,7 @@ fn a_server_that_says_more_follows_and_sends_nothing_is_asked_less_and_less() {
 }
 
 #[test]
-fn a_log_that_ends_below_what_a_verdict_named_is_asked_less_and_less() {
+fn a_log_that_ends_below_a_verdict_is_pulled_less_and_less() {
     let mut storm = Storm::new(Goal::ONCE, 120);
     let mut is_settled = false;
     storm.run(|s, output| match output {
@@ -289,7 +289,7 @@ fn another_identity_after_another_waits_longer_each_time() {
 }
 
 #[test]
-fn a_second_answer_that_asks_for_an_identity_takes_no_second_one() {
+fn a_second_answer_that_requires_an_identity_takes_no_second_one() {
     let mut s = Script::new();
     s.input(Input::Run(PUSH));
     let Output::Connect { ticket, .. } = s.one() else { panic!("it should connect") };

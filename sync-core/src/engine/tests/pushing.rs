@@ -32,7 +32,7 @@ fn pushing() -> Script {
 }
 
 #[test]
-fn a_push_that_is_refused_for_good_is_told_and_not_tried_until_it_is_run_again() {
+fn a_push_that_is_refused_permanently_is_reported_and_not_retried_until_the_next_run() {
     let mut s = pushing();
     s.push_of(batch(1), failed(ErrorKind::PermissionDenied, Retry::Never));
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
@@ -137,7 +137,7 @@ fn verdicts_that_leave_an_edit_as_it_was_are_a_failed_attempt_and_a_recall_is_fr
 }
 
 #[test]
-fn another_identity_expects_nothing_of_what_the_one_before_was_told() {
+fn another_identity_does_not_use_the_verdicts_of_the_one_before() {
     let mut s = Script::new();
     s.connect(Goal::ONCE, 2);
     s.commands();

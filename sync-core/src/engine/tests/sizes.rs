@@ -141,7 +141,7 @@ fn a_batch_that_is_refused_by_its_size_gets_smaller_and_blocks_nothing() {
 }
 
 #[test]
-fn a_server_that_recalls_what_nobody_recalled_is_asked_less_and_less() {
+fn a_recalled_answer_to_a_batch_that_was_not_recalled_is_a_failed_attempt() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.asks_for_batch();
@@ -153,7 +153,7 @@ fn a_server_that_recalls_what_nobody_recalled_is_asked_less_and_less() {
 }
 
 #[test]
-fn what_cannot_get_smaller_is_recalled_and_then_refused_here() {
+fn a_batch_that_cannot_get_smaller_is_recalled_and_then_rejected_here() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.asks_for_batch();
@@ -170,7 +170,7 @@ fn what_cannot_get_smaller_is_recalled_and_then_refused_here() {
 }
 
 #[test]
-fn what_had_arrived_before_it_was_refused_by_its_size_is_settled() {
+fn a_batch_that_arrived_before_it_was_refused_by_its_size_is_settled() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.asks_for_batch();
@@ -183,7 +183,7 @@ fn what_had_arrived_before_it_was_refused_by_its_size_is_settled() {
 }
 
 #[test]
-fn what_is_slow_or_cut_is_never_refused_here() {
+fn a_slow_or_cut_batch_is_never_rejected_here() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.asks_for_batch();
@@ -195,7 +195,7 @@ fn what_is_slow_or_cut_is_never_refused_here() {
 }
 
 #[test]
-fn a_link_that_is_closed_for_a_size_is_believed_the_second_time() {
+fn a_link_closed_for_a_size_counts_as_a_refusal_the_second_time() {
     let mut s = Script::new();
     s.connect(PUSH, 0);
     s.asks_for_batch();

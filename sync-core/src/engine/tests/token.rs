@@ -21,7 +21,7 @@ fn fail(s: &mut Script, ticket: Ticket, retry: Retry) -> Vec<Output> {
 }
 
 #[test]
-fn a_request_that_is_refused_for_its_token_gives_the_connection_up() {
+fn a_request_that_is_refused_for_its_token_ends_the_connection() {
     let (mut s, ticket) = pulling();
     let outputs = fail(&mut s, ticket, Retry::Never);
     assert!(outputs.iter().any(|o| matches!(o, Output::Disconnect { .. })), "{outputs:?}");
@@ -35,7 +35,7 @@ fn a_request_that_is_refused_for_its_token_gives_the_connection_up() {
 }
 
 #[test]
-fn where_another_token_can_be_had_another_connection_follows_after_a_pause() {
+fn if_another_token_is_available_another_connection_follows_after_a_pause() {
     let (mut s, ticket) = pulling();
     let outputs = fail(&mut s, ticket, Retry::Reconnect);
     assert!(!outputs.iter().any(|o| matches!(o, Output::Connect { .. })), "{outputs:?}");

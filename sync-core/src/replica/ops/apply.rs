@@ -1,4 +1,4 @@
-//! Taking in a chunk.
+//! Applying a chunk.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use crate::replica::types::{Applied, Context, Origin, check_lease};
 ///
 /// # Errors
 /// `Superseded` for an old lease, `Protocol` for a chunk that contradicts itself; nothing happens
-/// then. Else as the rows.
+/// then. Else the errors of the rows.
 pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<Applied> {
     check(chunk)?;
     check_synced(&chunk.scope)?;
@@ -67,9 +67,9 @@ fn unmoved(checkpoint: Checkpoint) -> Applied {
     Applied { moved: false, checkpoint, committed: Default::default() }
 }
 
-/// Whether the chunk begins exactly at the replica's position, in the same log and at the same
-/// bookmark. A chunk that was requested ahead carries the mark of its log: if it contradicts the
-/// mark that the replica has, the server was restored in between.
+/// Returns whether the chunk begins exactly at the replica's position, in the same log and at the
+/// same bookmark. A chunk that was requested ahead has the mark of its log: if it contradicts the
+/// mark of the replica, the server was restored in between.
 fn fits(checkpoint: &Checkpoint, chunk: &Chunk) -> bool {
     let same_place = |b: &Bookmarks| b.after == checkpoint.bookmark;
     checkpoint.after() == chunk.after
@@ -94,8 +94,8 @@ fn check(chunk: &Chunk) -> Result<()> {
     .with("head", chunk.head))
 }
 
-/// The entries of a chunk with the bodies that the server left out, because this replica pushed
-/// them; none if one of them is not here. A revision may have been given to two states, so the
+/// Returns the entries of a chunk with the bodies that the server left out because this replica
+/// pushed them; none if one of them is missing. Two states may have the same revision, so the
 /// digest decides which state is meant.
 fn complete<'a>(tx: &RowTransaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<'a, [LogEntry]>>> {
     if chunk.left_out.is_empty() {
@@ -123,9 +123,9 @@ fn complete<'a>(tx: &RowTransaction<'_>, chunk: &'a Chunk) -> Result<Option<Cow<
 fn begin_full_pull(tx: &mut RowTransaction<'_>, chunk: &Chunk) {
     if chunk.after == Seq(0) && tx.row.checkpoint.full_pull.is_none() {
         tx.meta.full_pulls = tx.meta.full_pulls.wrapping_add(1);
-        // Documents that the server cannot hold now cannot be missing later: then no marks are
-        // needed. The server may have accepted an edit in flight already, and a waiting conflict
-        // was caused by a state of the server.
+        // If nothing here can be settled on the server, nothing can be missing later, and no marks
+        // are needed. The server may have accepted an edit in flight already, and a waiting
+        // conflict was caused by a state of the server.
         let marks = tx.row.settled > 0 || tx.row.in_flight > 0 || tx.row.deferred > 0;
         let marks = marks && tx.row.checkpoint.position == Seq(0);
         tx.row.checkpoint.full_pull =
@@ -159,7 +159,7 @@ fn load(
 
 fn fresh_record(tx: &mut RowTransaction<'_>, now: Now, entry: &LogEntry) -> (DocumentKey, Record) {
     // Replicas merge every stamp: a child must get a later one than a parent that the replica has
-    // seen.
+    // received.
     tx.meta.note_told(now, &entry.state);
     let key = DocumentKey::new(tx.scope.clone(), entry.collection.clone(), entry.id.clone());
     let current = Some(entry.state.clone());
@@ -228,11 +228,11 @@ fn apply_remote(
     tx.save(&key, old.as_ref(), record, Origin::Remote)
 }
 
-/// Collections that the position has passed while the server did not let the replica see them.
+/// Collections that the position passed while the server did not let the replica see them.
 enum PassedBy {
     /// These.
     These(BTreeSet<Collection>),
-    /// It is not known which.
+    /// Some that are not known by name.
     Some,
 }
 
@@ -249,7 +249,7 @@ fn passed_by(checkpoint: &Checkpoint, chunk: &Chunk) -> PassedBy {
         (None, None) => return PassedBy::Some,
     };
     let new: BTreeSet<Collection> = may_be_seen.difference(before).cloned().collect();
-    // A full pull has passed a part of them only, and concludes what is absent from all of its
+    // A full pull has passed only a part of them, and concludes what is absent from all of its
     // chunks.
     if checkpoint.full_pull.is_some() && !new.is_empty() {
         PassedBy::Some
@@ -269,7 +269,7 @@ fn fill_in(tx: &mut RowTransaction<'_>, chunk: &Chunk, passed_by: PassedBy) {
     }
 }
 
-/// Records what the server lets the replica see. During a full pull that is what every chunk of it
+/// Records what the server lets the replica see: during a full pull, what each of its chunks
 /// covered.
 fn note_covered(checkpoint: &mut Checkpoint, chunk: &Chunk) {
     let is_first = chunk.after == Seq(0);
@@ -297,11 +297,11 @@ fn end_full_pull(tx: &mut RowTransaction<'_>, cx: &Context, epoch: Epoch) -> Res
         }
         let absent = ServerState { seq: position, state: None };
         if record.edit().is_some() {
-            // The push settles it. If that is refused, nothing is left to show.
+            // The push settles it. If that is refused, nothing is left of the document.
             rules::hold_remote(record, absent);
             rules::end_if_equal(record);
         } else if record.current.is_some() {
-            // What is known at the very position is absent there too.
+            // A document known at this exact position is absent there too.
             record.server_seq = Seq(0);
             let mut rule_cx =
                 RuleContext { now: cx.now, epoch, meta: &mut tx.meta, resolvers: &cx.resolvers };

@@ -1,18 +1,18 @@
-//! Counting again what is kept as sums.
+//! Recounts the sums that are stored.
 
 use crate::error::Result;
 use crate::model::{Digest, DocumentKey, Scope};
 use crate::replica::rows::ReplicaReads;
 use crate::replica::types::{Checked, Sums};
 
-/// Few enough that their bodies fit into memory.
+/// The number of records at a time, few enough that their bodies fit into memory.
 const PAGE: usize = 256;
 
-/// Counts the live documents of every scope, and computes their digest, beside the sums that are
-/// kept in the scope's row. Reads every document.
+/// Counts the live documents of every scope, and computes their digest, next to the sums that are
+/// stored in the scope's row. Reads every document.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn check(rows: &dyn ReplicaReads) -> Result<Vec<Checked>> {
     let mut checked = Vec::new();
     for (scope, row) in rows.scopes()? {

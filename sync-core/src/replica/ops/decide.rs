@@ -1,4 +1,4 @@
-//! What the app decides, and what leaves the device.
+//! Decisions of the app, and data that leaves the device.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ const PAGE: usize = 256;
 ///
 /// # Errors
 /// `NotFound` if there is nothing to decide about that document, `InvalidInput` for
-/// [`Resolution::Defer`]. Else as the rows.
+/// [`Resolution::Defer`]. Else the errors of the rows.
 pub fn decide(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -46,7 +46,7 @@ pub fn decide(
     tx.finish()
 }
 
-/// Takes the refused edits of a document out of the quarantine, the oldest first.
+/// Removes the refused edits of a document from the quarantine and returns them, the oldest first.
 fn take_refused(tx: &mut RowTransaction<'_>, key: &DocumentKey) -> Result<Vec<QuarantineRow>> {
     let (mut after, mut taken) = (0, Vec::new());
     loop {
@@ -112,13 +112,13 @@ fn resolve(
     tx.save(key, Some(&old), record, Origin::Local)
 }
 
-/// Removes a scope or a collection from the device. Unsynced own bodies go to the quarantine,
-/// without bases and remote states; everything else is removed.
+/// Removes a scope or a collection from the device. The replica's unsynced bodies move to the
+/// quarantine, without bases and remote states; everything else is removed.
 ///
 /// The engine passes its lease, for a scope that was removed on the server; the app needs none.
 ///
 /// # Errors
-/// `Superseded` for an old lease; nothing happens then. Else as the rows.
+/// `Superseded` for an old lease; nothing happens then. Else the errors of the rows.
 pub fn forget(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -155,7 +155,7 @@ pub fn forget(
     Ok(committed)
 }
 
-/// Collections leave the device, within a transaction that does more.
+/// Removes collections from the device, within a transaction that does more.
 pub(super) fn remove_collections(
     tx: &mut RowTransaction<'_>,
     now: Now,
@@ -170,8 +170,8 @@ pub(super) fn remove_collections(
     Ok(())
 }
 
-/// The rest of a batch of which documents leave is pushed again under another name; a batch of
-/// which none leaves stays.
+/// Dissolves a batch from which documents leave: the rest of it is pushed again under another
+/// name. A batch from which none leaves stays.
 fn dissolve_batch(tx: &mut RowTransaction<'_>, leaves: impl Fn(&Collection) -> bool) -> Result<()> {
     let scope = tx.scope.clone();
     let batch = tx.rows.batch(&scope)?;
@@ -201,12 +201,12 @@ fn remove_documents(
         let place = after.as_ref().map(|k| (&k.collection, &k.id));
         let page = tx.rows.records(scope, only, place, PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
-        // A store may have to step over what was removed before.
+        // A store may have to skip what was removed before.
         after = Some(last.clone());
         for (key, record) in page {
             if let (Some(edit), Some(state)) = (record.edit(), record.current.clone()) {
-                // Of the base stays only which erasure it knew of, so that a retry does not take
-                // that for its own.
+                // Only the erasure that the base knew of is kept, so that a retry does not treat it
+                // as its own.
                 let base = edit.base.clone().filter(|b| b.state.erased.is_some());
                 let base = base.map(|b| Settled { state: b.state.without_body(), ..b });
                 tx.quarantine(now, &key, (state, base), &rejection)?;

@@ -1,6 +1,6 @@
 //! Collections that never leave the device.
 //!
-//! Their documents live in a scope of their own ([`Scope::local`]), which no engine opens and no
+//! Their documents live in a separate scope ([`Scope::local`]), which no engine opens and no
 //! server serves. They are clean at all times: there is no outbox, no base and no tombstone.
 
 use std::collections::BTreeSet;
@@ -15,17 +15,17 @@ use crate::replica::types::{LocalTransaction, Origin, not_found};
 
 const PAGE: usize = 256;
 
-/// Declares which collections are local-only, all others being synced. The declaration is kept
-/// until the next one.
+/// Declares which collections are local-only; all others are synced. The declaration is kept until
+/// the next one.
 ///
-/// It is refused as long as there are documents on this device for which it would mean something
-/// else: synced ones, or edits of such, in a collection that becomes local-only, and local ones in
-/// a collection that is synced from now on. What others wrote in such a collection while it was
-/// local-only is pulled then.
+/// It is rejected while there are documents on this device that it would affect: synced ones, or
+/// edits of them, in a collection that becomes local-only, and local ones in a collection that is
+/// synced from now on. What other replicas wrote in such a collection while it was local-only is
+/// then pulled.
 ///
 /// # Errors
 /// `InvalidInput`, naming the collection, if there are such documents; nothing is changed then.
-/// Else as the rows.
+/// Else the errors of the rows.
 pub fn declare_local_only(
     rows: &mut dyn ReplicaRows,
     collections: &BTreeSet<Collection>,
@@ -66,8 +66,8 @@ pub fn declare_local_only(
     Ok(())
 }
 
-/// Whether a collection holds anything of a scope that the app wrote or sees. A tombstone is
-/// nothing.
+/// Returns whether a collection holds anything of a scope that the app wrote or reads. A tombstone
+/// does not count.
 fn is_synced(rows: &dyn ReplicaRows, scope: &Scope, collection: &Collection) -> Result<bool> {
     let mut after: Option<DocumentKey> = None;
     loop {
@@ -109,7 +109,7 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, message).during("declare local-only collections")
 }
 
-/// Whether all writes of a transaction belong where it writes.
+/// Checks that all writes of a transaction belong to its scope.
 pub(super) fn check_writes(meta: &ReplicaMeta, transaction: &LocalTransaction) -> Result<()> {
     let is_local = transaction.scope.is_local();
     let mut collections = transaction.writes.iter().map(|w| &w.collection);
@@ -148,7 +148,7 @@ pub(super) fn put(
     tx.save(key, old.as_ref(), record, Origin::Local)
 }
 
-/// As a deletion, and no byte of it stays.
+/// Deletes a document so that no byte of it stays.
 pub(super) fn erase(
     tx: &mut RowTransaction<'_>,
     key: &DocumentKey,

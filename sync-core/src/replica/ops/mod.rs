@@ -37,10 +37,10 @@ use crate::model::WriteLimits;
 use crate::model::{FencingToken, ReplicaId, Scope};
 use transaction::RowTransaction;
 
-/// Makes the row that is kept once, if this storage is new.
+/// Writes the row that exists once, if this storage is new.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn initialise(rows: &mut dyn ReplicaRows, replica: ReplicaId) -> Result<ReplicaMeta> {
     if let Some(meta) = rows.meta()? {
         return Ok(meta);
@@ -50,10 +50,10 @@ pub fn initialise(rows: &mut dyn ReplicaRows, replica: ReplicaId) -> Result<Repl
     Ok(meta)
 }
 
-/// Takes the engine lease: an earlier holder cannot change anything any more.
+/// Claims the engine lease: an earlier holder cannot change anything any more.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<FencingToken> {
     let mut meta = transaction::read_meta(rows)?;
     meta.lease = meta.lease.next();
@@ -66,7 +66,7 @@ pub fn claim(rows: &mut dyn ReplicaRows, holder: &str) -> Result<FencingToken> {
 /// failures. Nothing is recorded for a scope that the replica does not hold.
 ///
 /// # Errors
-/// `Superseded` for an old lease; else as the rows.
+/// `Superseded` for an old lease; else the errors of the rows.
 pub fn note_attempt(
     rows: &mut dyn ReplicaRows,
     lease: FencingToken,
@@ -89,7 +89,7 @@ pub fn note_attempt(
 /// resolver compares them with anything.
 ///
 /// # Errors
-/// `Superseded` for an old lease; else as the rows.
+/// `Superseded` for an old lease; else the errors of the rows.
 pub fn note_server(
     rows: &mut dyn ReplicaRows,
     now: Now,

@@ -1,4 +1,4 @@
-//! Tombstones leave a replica as they leave the server.
+//! Removes tombstones from a replica after the server has purged them.
 
 use super::transaction::RowTransaction;
 use crate::error::Result;
@@ -12,8 +12,8 @@ const PAGE: usize = 256;
 /// every chunk that reaches the head.
 ///
 /// It is called at the head, where no full pull runs and no collection is backfilled. A record is
-/// removed if the app sees nothing of it, nothing of it is unsettled, and its known position is at
-/// or below the horizon. The purposes of such a record, and why it is not needed any more:
+/// removed if the app reads nothing from it, nothing of it is unsettled, and its known position is
+/// at or below the horizon. The purposes of such a record, and why it is not needed any more:
 ///
 /// - It rejects server states that are not newer. At the head of an epoch nothing at or below the
 ///   position arrives any more: a chunk is applied only at the replica's position, a verdict only

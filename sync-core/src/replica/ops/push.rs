@@ -1,4 +1,4 @@
-//! Forming a batch, and settling it.
+//! Forms a batch, and settles it.
 
 use std::collections::BTreeSet;
 
@@ -17,16 +17,16 @@ use crate::replica::stamping;
 use crate::replica::types::{Committed, Context, Origin, check_lease};
 use crate::resolver::Resolvers;
 
-/// The batch in flight of a scope, or else a new one made of the oldest entries of its outbox; none
-/// if there is nothing to push.
+/// Returns the batch in flight of a scope, or else a new one of the oldest entries of its outbox;
+/// none if there is nothing to push.
 ///
 /// A batch in flight never changes. If it is over the limits and holds more than one local
-/// transaction, its recall is returned instead: once the server has promised not to take it,
-/// smaller ones are formed. Nothing is remembered of that: a later call with larger limits returns
+/// transaction, its recall is returned instead: once the server has promised not to apply it,
+/// smaller ones are formed. The recall is not stored: a later call with larger limits returns
 /// the batch itself again, and the server answers as it answered the recall.
 ///
 /// # Errors
-/// `Superseded` for an old lease. Else as the rows.
+/// `Superseded` for an old lease. Else the errors of the rows.
 pub fn next_push(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -71,8 +71,8 @@ pub fn next_push(
     Ok(Some(PushBatch { scope, replica, id, changes, recall: None, mark }))
 }
 
-/// Whole local transactions from the front of the outbox, as many as the limits allow, at least
-/// one.
+/// Selects whole local transactions from the front of the outbox, as many as the limits allow, at
+/// least one.
 fn select_changes(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
@@ -139,8 +139,8 @@ fn put_in_flight(
     record
 }
 
-/// The batch as it was formed, or its recall: if something of it was erased since, and if it is
-/// over the limits and can be divided.
+/// Returns the batch as it was formed, or its recall: if something of it was erased since, or if it
+/// is over the limits and can be divided.
 fn read_batch(
     rows: &dyn ReplicaReads,
     resolvers: &Resolvers,
@@ -221,7 +221,7 @@ fn dissolve(mut tx: RowTransaction<'_>, cx: &Context, batch: &BatchRow) -> Resul
 ///
 /// # Errors
 /// `Superseded` for an old lease, `Protocol` if there are not as many verdicts as changes, or if
-/// the server has another batch under this id; nothing happens then. Else as the rows.
+/// the server has another batch under this id; nothing happens then. Else the errors of the rows.
 pub fn settle(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -307,9 +307,9 @@ fn settle_one(
     tx.save(key, Some(&old), record, Origin::Remote)
 }
 
-/// Whether a verdict advanced an edit: it was removed, deferred to the app, or has another base
-/// than before, or the state that was decided is not the newest one any more. A new stamp alone is
-/// no progress.
+/// Returns whether a verdict advanced an edit: it was removed, deferred to the app, or has another
+/// base than before, or the state that was decided is not the newest one any more. A new stamp
+/// alone is no progress.
 pub(super) fn is_further(old: &Record, new: &Record, verdict: &VerdictKind) -> bool {
     let (Some(before), Some(after)) = (old.edit(), new.edit()) else { return true };
     let base = |edit: &Edit| {

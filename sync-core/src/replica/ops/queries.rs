@@ -10,10 +10,10 @@ use crate::replica::types::{
     StoragePage, Stored, Unsettled, UnsettledAfter, UnsettledEntry,
 };
 
-/// The replica at a glance.
+/// Returns a summary of the replica.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
     let meta = read_meta(rows)?;
     let mut scopes = Vec::new();
@@ -49,10 +49,10 @@ pub fn state(rows: &dyn ReplicaReads) -> Result<ReplicaState> {
     })
 }
 
-/// Live documents by key; none where there is none.
+/// Returns live documents by key; none where there is none.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn get(rows: &dyn ReplicaReads, keys: &[DocumentKey]) -> Result<Vec<Option<Stored>>> {
     keys.iter().map(|key| Ok(rows.record(key)?.and_then(|r| stored(key.clone(), r)))).collect()
 }
@@ -64,7 +64,7 @@ fn stored(key: DocumentKey, record: Record) -> Option<Stored> {
     Some(Stored { key, state, known, dirty, changed })
 }
 
-/// Live documents in order of (collection, id).
+/// Returns live documents in order of (collection, id).
 ///
 /// # Errors
 /// As the rows.
@@ -90,7 +90,7 @@ pub fn scan(rows: &dyn ReplicaReads, scan: &Scan) -> Result<StoragePage<Stored>>
     }
 }
 
-/// A page that is being filled up to its limits.
+/// A page that is filled up to its limits.
 struct Filled<T> {
     limits: Limits,
     bytes: usize,
@@ -102,12 +102,12 @@ impl<T> Filled<T> {
         Self { limits, bytes: 0, items: Vec::new() }
     }
 
-    /// How many rows to read next: one more than fit, to detect whether more follow.
+    /// Returns how many rows to read next: one more than fit, to detect whether more follow.
     fn step(&self) -> usize {
         self.limits.documents.saturating_sub(self.items.len()).saturating_add(1).clamp(2, 1_000)
     }
 
-    /// Whether the item still fitted. The first always does.
+    /// Adds an item if it fits, and returns whether it did. The first always fits.
     fn push(&mut self, item: T, weight: usize) -> bool {
         let full =
             self.items.len() >= self.limits.documents || self.bytes + weight > self.limits.bytes;
@@ -124,11 +124,11 @@ impl<T> Filled<T> {
     }
 }
 
-/// Changes of what the app sees, by place in the replica's feed: each document once, at its newest
-/// place.
+/// Returns what changed for the app, by place in the replica's feed: each document once, at its
+/// newest place.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn feed(rows: &dyn ReplicaReads, after: LocalSeq, limits: Limits) -> Result<FeedPage> {
     let mut filled = Filled::new(limits);
     let gap = rows.meta()?.is_some_and(|m| after < m.feed_floor);
@@ -154,7 +154,7 @@ pub fn feed(rows: &dyn ReplicaReads, after: LocalSeq, limits: Limits) -> Result<
 /// Reads the unsettled entries of a scope.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn unsettled(
     rows: &dyn ReplicaReads,
     scope: &Scope,
@@ -196,7 +196,7 @@ pub fn unsettled(
 /// Reads the unsettled entries of one document: its edit, and every refused edit of it.
 ///
 /// # Errors
-/// As the rows.
+/// The errors of the rows.
 pub fn unsettled_of(
     rows: &dyn ReplicaReads,
     key: &DocumentKey,

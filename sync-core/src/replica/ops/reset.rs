@@ -10,10 +10,10 @@ use crate::replica::types::{Committed, Context, check_lease};
 
 /// Discards the position, and keeps every unsynced edit.
 ///
-/// Nothing happens for a change to the epoch that the replica is in already.
+/// A change to the epoch that the replica is already in does nothing.
 ///
 /// # Errors
-/// `Superseded` for an old lease. Else as the rows.
+/// `Superseded` for an old lease. Else the errors of the rows.
 pub fn reset(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -40,14 +40,14 @@ pub fn reset(
         ResetReason::DigestDiffers | ResetReason::Requested => void_all(&mut tx)?,
         ResetReason::Unproven => {
             void_all(&mut tx)?;
-            // The server could not make anything of it.
+            // The server does not accept the mark.
             tx.row.checkpoint.mark = None;
         }
     }
     tx.finish()
 }
 
-/// Everything that is known is found out again.
+/// Discards every known position: all documents are pulled again.
 fn void_all(tx: &mut RowTransaction<'_>) -> Result<()> {
     tx.sweep(|_, _, record| record.void())?;
     start_over(tx);
@@ -98,7 +98,7 @@ fn lose_above(tx: &mut RowTransaction<'_>, record: &mut Record, old: Epoch, cut:
         && edit.base_not_in_log
         && edit.base.as_ref().is_some_and(|b| b.seq > cut)
     {
-        // What the server made of the base is lost, and the base itself was in no log.
+        // The server's state made from the base is lost, and the base itself was in no log.
         edit.base = None;
         edit.base_not_in_log = false;
     }
@@ -138,7 +138,7 @@ fn forget_absence(record: &mut Record) {
 /// identity's, with the time at which it was made.
 ///
 /// # Errors
-/// `Superseded` for an old lease. Else as the rows.
+/// `Superseded` for an old lease. Else the errors of the rows.
 pub fn reidentify(
     rows: &mut dyn ReplicaRows,
     cx: &Context,

@@ -1,4 +1,4 @@
-//! Which collections of a scope a replica syncs.
+//! Chooses the collections of a scope that a replica syncs.
 
 use std::collections::BTreeSet;
 
@@ -10,18 +10,18 @@ use crate::model::{Collection, DocumentId, DocumentKey, Scope};
 use crate::replica::rows::{OutboxPlace, ReplicaReads, ReplicaRows};
 use crate::replica::types::{Committed, Context, check_lease};
 
-/// Chooses the collections that a replica syncs, all of them with none. The choice is kept until
-/// the next one.
+/// Chooses which collections a replica syncs; with none, all of them. The choice is kept until the
+/// next one.
 ///
-/// A position means something for the collections that it was made with. So one that is added is
-/// pulled from the beginning beside the others; from some to all everything is. One that is left
-/// out leaves the device as if it were [forgotten](super::forget). Edits in a collection that was
-/// not synced before either wait as they did, and so does everything that was written before the
+/// A position is valid for the collections that it was made with. So a collection that is added is
+/// pulled from the beginning next to the others; if all are chosen after some, everything is. One
+/// that is left out is removed from the device as if it were [forgotten](super::forget). Edits in
+/// a collection that was not synced before either continue to wait, and so do edits from before the
 /// first sync.
 ///
 /// # Errors
 /// `Superseded` for an old lease, `InvalidInput` for a collection that is local-only; nothing
-/// happens then. Else as the rows.
+/// happens then. Else the errors of the rows.
 pub fn set_collections(
     rows: &mut dyn ReplicaRows,
     cx: &Context,
@@ -39,7 +39,7 @@ pub fn set_collections(
         return Err(Error::new(ErrorKind::InvalidInput, message).during("choose collections"));
     }
     let stays = |collection: &Collection| collections.is_none_or(|c| c.contains(collection));
-    // Before the first sync nothing of any collection came from anywhere.
+    // Before the first sync nothing was received of any collection.
     let is_fresh = tx.row.checkpoint.epoch.is_none() && tx.rows.batch(scope)?.is_none();
     let held = match &old {
         _ if is_fresh => Vec::new(),
@@ -51,7 +51,7 @@ pub fn set_collections(
     tx.row.checkpoint.collections = collections.cloned();
     match (&old, collections) {
         (Some(old), Some(new)) => new.difference(old).for_each(|added| tx.backfill(added)),
-        // Of what is not known by name the beginning is not known either.
+        // Collections that are not known by name cannot be pulled separately.
         (Some(_), None) => start_over(&mut tx),
         (None, _) => {}
     }
@@ -59,7 +59,7 @@ pub fn set_collections(
     tx.finish()
 }
 
-/// The collections of which a scope holds anything.
+/// Returns the collections of which a scope holds anything.
 fn collections_of(rows: &dyn ReplicaReads, scope: &Scope) -> Result<Vec<Collection>> {
     // No id sorts after this one.
     let last = "\u{10ffff}".repeat(DocumentId::MAX_BYTES / 4);
@@ -75,7 +75,7 @@ fn collections_of(rows: &dyn ReplicaReads, scope: &Scope) -> Result<Vec<Collecti
     }
 }
 
-/// Counts the unsettled documents again, by whether they are going to be pushed.
+/// Counts the unsettled documents again, by whether they will be pushed.
 fn count_again(tx: &mut RowTransaction<'_>) -> Result<()> {
     const PAGE: usize = 1_000;
     (tx.row.pending, tx.row.not_chosen) = (0, 0);

@@ -1,4 +1,4 @@
-//! Which verdicts are progress, and what may have left the device.
+//! Tests which verdicts are progress, and what may have left the device.
 
 use super::push::is_further;
 use super::write::never_left;
@@ -42,7 +42,7 @@ fn refused(code: RejectionCode) -> VerdictKind {
 }
 
 #[test]
-fn a_verdict_is_progress_if_it_moves_the_edit_or_what_is_known() {
+fn a_verdict_is_progress_if_it_changes_the_edit_or_the_known_state() {
     let clock = refused(RejectionCode::Clock { server_time: Stamp::new(1, 0) });
     let old = in_flight(edited(Some(settled(4))));
     let same = edited(Some(settled(4)));

@@ -1,5 +1,5 @@
-//! What every write transaction shares: the row that is kept once, the scope's row, its counters,
-//! and the change feed.
+//! The parts that all write transactions share: the row that exists once, the scope's row, its
+//! counters, and the change feed.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub(super) fn read_meta(rows: &(impl ReplicaReads + ?Sized)) -> Result<ReplicaMe
     rows.meta()?.ok_or_else(|| Error::new(ErrorKind::Incompatible, "this storage holds no replica"))
 }
 
-/// Refuses the scope of what never leaves the device.
+/// Rejects the scope of local-only documents.
 pub(super) fn check_synced(scope: &Scope) -> Result<()> {
     if scope.is_local() {
         let message = "documents of local-only collections have nothing to do with a server";
@@ -41,14 +41,14 @@ pub(super) fn end_load(rows: &mut dyn ReplicaRows) -> Result<bool> {
         let row = ScopeRow { checkpoint, documents, digest, settled, ..row };
         rows.put_scope(&scope, &row)?;
     }
-    // The changes that were reported of them are not retracted one by one.
+    // The changes that were reported for them are not retracted one by one.
     let mut meta = read_meta(rows)?;
     meta.feed_floor = meta.last_local;
     rows.put_meta(&meta)?;
     Ok(false)
 }
 
-/// One transaction over one scope. [`Self::finish`] writes what it gathered.
+/// One transaction over one scope. [`Self::finish`] writes what it collected.
 pub(super) struct RowTransaction<'a> {
     pub(super) rows: &'a mut dyn ReplicaRows,
     pub(super) meta: ReplicaMeta,
@@ -76,13 +76,13 @@ impl<'a> RowTransaction<'a> {
         Self::begin(rows, scope)
     }
 
-    /// The epoch that settled states belong to; before the first chunk or verdict there is none.
+    /// Returns the epoch of settled states; before the first chunk or verdict there is none.
     pub(super) fn epoch(&self) -> Option<Epoch> {
         self.row.checkpoint.epoch
     }
 
-    /// Writes a record: keeps the scope's counters and digest, and puts what the app sees
-    /// differently into the feed.
+    /// Writes a record: updates the scope's counters and digest, and adds what changed for the app
+    /// to the feed.
     pub(super) fn save(
         &mut self,
         key: &DocumentKey,
@@ -98,8 +98,8 @@ impl<'a> RowTransaction<'a> {
             self.drop_traces(key, old, origin)?;
         }
         self.note_change(key, old, &mut new, origin);
-        // A local transaction has a number of its own also if the app sees nothing of it, as when a
-        // deleted document is erased: the next one must not take itself for a part of it.
+        // A local transaction has a separate number even if nothing changes for the app, as when a
+        // deleted document is erased: the next transaction must not count as a part of it.
         let unit = new.edit().map_or(LocalSeq(0), |edit| edit.transaction);
         self.meta.last_local = self.meta.last_local.max(unit);
         self.count(key, old, &new);
@@ -113,8 +113,8 @@ impl<'a> RowTransaction<'a> {
         self.committed.conflicts.extend(reports);
     }
 
-    /// Writes a record whose edit was accepted. Under another revision it is still the app's own
-    /// edit: if it shows the same, that is no change.
+    /// Writes a record whose edit was accepted. Under another revision it is still the app's edit:
+    /// if it shows the same body, that is no change.
     pub(super) fn save_settled(
         &mut self,
         key: &DocumentKey,
@@ -164,8 +164,8 @@ impl<'a> RowTransaction<'a> {
         Ok(there)
     }
 
-    /// Writes records of a pull that began when nothing was here, in the way of the backend for
-    /// that.
+    /// Writes records of a pull that began when nothing was stored here, with the backend's bulk
+    /// load.
     pub(super) fn load_all(&mut self, new: &mut [(DocumentKey, Record)]) -> Result<()> {
         self.committed.changes.reserve(new.len());
         for (key, record) in new.iter_mut() {
@@ -181,8 +181,8 @@ impl<'a> RowTransaction<'a> {
         Ok(())
     }
 
-    /// Removes what is kept of an erased document beside its record: refused edits, the reports of
-    /// this transaction so far, and bytes in the backend's files.
+    /// Removes what is stored for an erased document next to its record: refused edits, the reports
+    /// of this transaction so far, and bytes in the backend's files.
     fn drop_traces(
         &mut self,
         key: &DocumentKey,
@@ -200,7 +200,7 @@ impl<'a> RowTransaction<'a> {
         Ok(())
     }
 
-    /// The document is erased: the reports of this transaction about it lose their bodies.
+    /// Removes the bodies of an erased document from the reports of this transaction.
     pub(super) fn erase_told(&mut self, key: &DocumentKey) -> Result<()> {
         for change in self.committed.changes.iter_mut().filter(|c| c.key == *key) {
             change.drop_bodies();
@@ -209,7 +209,7 @@ impl<'a> RowTransaction<'a> {
         self.rows.note_erasure()
     }
 
-    /// Removes the refused edits of a document; how many.
+    /// Removes the refused edits of a document, and returns how many there were.
     pub(super) fn drop_refused(&mut self, key: &DocumentKey) -> Result<u64> {
         let (mut after, mut dropped) = (0, 0);
         while self.row.quarantined > 0 {
@@ -257,7 +257,7 @@ impl<'a> RowTransaction<'a> {
             (Some(b), Some(a)) if b.revision == a.revision => return,
             (Some(_), Some(_)) => Operation::Update,
         };
-        // No body of a document that is erased is reported any more.
+        // No body of an erased document is reported any more.
         let previous = before.filter(|b| b.erased >= new.erased()).cloned();
         new.changed = self.meta.next_local();
         new.changed_here = origin == Origin::Local;
@@ -290,7 +290,7 @@ impl<'a> RowTransaction<'a> {
         Ok(())
     }
 
-    /// Takes an edit out of the quarantine.
+    /// Removes an edit from the quarantine.
     pub(super) fn release(&mut self, ticket: u64) -> Result<()> {
         self.row.quarantined = self.row.quarantined.saturating_sub(1);
         self.meta.inbox = self.meta.inbox.wrapping_add(1);
@@ -308,7 +308,7 @@ impl<'a> RowTransaction<'a> {
             change(digest, &key.collection, &key.id, revision);
         };
         let revision = |record: &Record| record.live().map(|live| live.revision);
-        // What a push notes and settles of a document leaves its body alone.
+        // A push that records or settles something of a document does not change its body.
         let is_another = old.and_then(revision) != revision(new);
         for (record, sign) in old.map(|o| (o, -1)).into_iter().chain([(new, 1)]) {
             let bump = |count: &mut u64, counts: bool| {
@@ -326,7 +326,7 @@ impl<'a> RowTransaction<'a> {
         }
     }
 
-    /// Makes a collection be pulled from the beginning, independently of the others.
+    /// Lets a collection be pulled from the beginning, independently of the others.
     pub(super) fn backfill(&mut self, collection: &Collection) {
         if self.row.checkpoint.position > Seq(0) {
             self.row.checkpoint.backfills.insert(collection.clone(), Seq(0));
@@ -361,8 +361,8 @@ impl<'a> RowTransaction<'a> {
     }
 }
 
-/// Whether the server may hold the document, so that a full pull has to check whether it still
-/// does.
+/// Returns whether the server may hold the document, so that a full pull has to check whether it
+/// still does.
 fn is_settled(record: &Record) -> bool {
     let has_base = record.edit().is_some_and(|e| e.base.is_some());
     record.server_seq > Seq(0) || has_base || (record.edit().is_none() && record.current.is_some())

@@ -18,9 +18,9 @@ use super::transaction::RowTransaction;
 ///
 /// # Errors
 /// `InvalidInput` if the transaction is over the limits, these or the server's, or writes documents
-/// of local-only collections elsewhere than in [`Scope::local`](crate::model::Scope::local) or
-/// others there; `AlreadyExists`, `NotFound` or `Superseded` as documented for the operations;
-/// nothing is written then. Else as the rows.
+/// of local-only collections outside [`Scope::local`](crate::model::Scope::local) or others inside
+/// it; `AlreadyExists`, `NotFound` or `Superseded` as documented for the operations; nothing is
+/// written then. Else the errors of the rows.
 pub fn write(
     rows: &mut dyn ReplicaRows,
     now: Now,
@@ -73,7 +73,7 @@ fn moved(key: &DocumentKey, expected: Revision) -> Error {
     Error::new(ErrorKind::Superseded, message).with("document", key).with("read", expected)
 }
 
-/// The record of a document that is most likely not there yet.
+/// Makes the record of a document that most likely does not exist yet.
 fn fresh_record(tx: &mut RowTransaction<'_>, now: Now, unit: LocalSeq, body: Body) -> Record {
     let revision = tx.meta.revision(now, Stamp::ZERO);
     let (created, body) = (revision.stamp, Some(body));
@@ -172,7 +172,7 @@ pub(super) fn erase(
     }
     let refused = tx.drop_refused(key)?;
     let Some(old) = old.filter(|r| r.current.is_some()) else {
-        // No other replica has seen the refused edits.
+        // The refused edits are on no other replica.
         return if refused > 0 { tx.erase_told(key) } else { Err(not_found(key, "document")) };
     };
     if never_left(&old) {

@@ -12,7 +12,6 @@ use crate::replica::Failures;
 
 /// The inbox, the server's limits, the local-only collections and the latest time are at the end,
 /// and only if they are not empty.
-/// and only if there is anything to say.
 impl Codec for ReplicaMeta {
     fn encode(&self, out: &mut Vec<u8>) {
         self.replica.encode(out);
@@ -119,9 +118,9 @@ impl Codec for BatchRow {
     }
 }
 
-/// At the end, and only if they are not empty, are the checkpoint's data for a custom backend, what
-/// keeps the scope from syncing, what the replica leaves out, the mark of the log with what it
-/// covers, and how far the removal of tombstones has come.
+/// At the end, and only if they are not empty, are the checkpoint's data for a custom backend, the
+/// failures of the scope, what the replica leaves out, the mark of the log with what it covers, and
+/// the progress of the removal of tombstones.
 impl Codec for ScopeRow {
     fn encode(&self, out: &mut Vec<u8>) {
         self.checkpoint.encode(out);
@@ -208,7 +207,7 @@ mod tests {
     use crate::replica::Failed;
 
     #[test]
-    fn a_batch_of_before_attempts_were_counted_is_in_its_first() {
+    fn a_stored_batch_without_an_attempt_count_is_in_its_first_attempt() {
         let new =
             BatchRow { id: PushId(1), replica: ReplicaId([7; 16]), keys: Vec::new(), attempts: 1 };
         assert_eq!(new.to_bytes().len(), 1 + 16 + 1);
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_once_is_read_with_and_without_what_is_newer() {
+    fn a_replica_row_is_read_with_and_without_newer_fields() {
         let old = ReplicaMeta::new(ReplicaId([7; 16]));
         let length = old.to_bytes().len();
         assert_eq!(ReplicaMeta::from_bytes(old.to_bytes()).unwrap(), old);
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_that_is_newer_is_read_without_the_others() {
+    fn each_newer_field_is_read_without_the_others() {
         let old = || ReplicaMeta::new(ReplicaId([7; 16]));
         let mut local = old();
         local.local_only.insert(Collection::new("drafts").unwrap());
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_of_before_there_were_bookmarks_is_read() {
+    fn a_scope_row_from_before_bookmarks_is_read() {
         let checkpoint = Checkpoint { position: Seq(7), ..Checkpoint::default() };
         let old = ScopeRow { checkpoint, quarantined: 3, ..ScopeRow::default() };
         let bytes = old.to_bytes();

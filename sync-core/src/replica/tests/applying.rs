@@ -7,7 +7,7 @@ use crate::replica::rules::{
 use crate::resolver::{Conflict, Resolution, ResolveOn, resolve_with};
 
 #[test]
-fn what_is_known_changes_nothing() {
+fn a_known_server_state_changes_nothing() {
     let edit = state("edit", 10, HERE);
     let mut record = dirty(edit, Some(settled(5, state("base", 90, THERE))));
     let before = record.clone();
@@ -154,7 +154,7 @@ fn a_deferred_conflict_ends_when_both_sides_have_become_the_same() {
 }
 
 #[test]
-fn a_newer_erasure_wins_on_either_side_and_no_resolver_is_asked() {
+fn a_newer_erasure_wins_on_either_side_without_a_resolver() {
     let erased = erasure(5, THERE);
     let mut record = dirty(state("edit", 1, HERE), Some(settled(1, state("base", 90, THERE))));
     let taken =

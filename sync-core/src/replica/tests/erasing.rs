@@ -18,7 +18,7 @@ fn with_others(other: impl Fn(&str) -> DocumentState) -> Record {
 }
 
 #[test]
-fn what_does_not_know_of_the_erasure_keeps_no_body() {
+fn a_state_without_knowledge_of_the_erasure_keeps_no_body() {
     let mut record = with_others(|text| state(text, 20, THERE));
     assert_eq!(record.current.as_ref().map(|c| c.body.clone()), Some(body("edit")));
     assert!(record.base().unwrap().state.is_deleted());
@@ -29,7 +29,7 @@ fn what_does_not_know_of_the_erasure_keeps_no_body() {
 }
 
 #[test]
-fn what_knows_of_the_erasure_keeps_its_body() {
+fn a_state_with_knowledge_of_the_erasure_keeps_its_body() {
     let knows =
         |text: &str| DocumentState { erased: Some(ago(10, THERE)), ..state(text, 5, THERE) };
     let mut record = with_others(knows);
@@ -41,7 +41,7 @@ fn what_knows_of_the_erasure_keeps_its_body() {
 }
 
 #[test]
-fn what_waits_while_the_erasure_is_in_flight_keeps_its_body_until_the_verdict() {
+fn a_state_that_waits_for_an_erasure_in_flight_keeps_its_body_until_the_verdict() {
     let mut record = in_flight(erasure(10, HERE), Some(settled(1, state("base", 90, THERE))));
     let other = state("other", 5, THERE);
     record.pending_mut().pending_remote = Some(held(2, other.clone()));
@@ -50,7 +50,7 @@ fn what_waits_while_the_erasure_is_in_flight_keeps_its_body_until_the_verdict() 
 }
 
 #[test]
-fn an_own_erasure_takes_away_also_what_knows_of_a_later_one() {
+fn an_own_erasure_also_removes_a_base_that_knows_of_a_later_one() {
     let later = DocumentState { erased: Some(ago(1, THERE)), ..state("later", 1, THERE) };
     let mut record = dirty(erasure(10, HERE), Some(settled(1, later.clone())));
     record.pending_mut().former.push(later);
@@ -69,7 +69,7 @@ fn a_clean_document_is_erased_without_a_conflict() {
     assert_eq!((taken, record.current), (ApplyOutcome::Replaced, Some(erased)));
 }
 
-/// A refused erasure, while a state waits.
+/// Returns a record with a refused erasure, while a state waits.
 fn refused_beside(waits: DocumentState) -> Record {
     let mut record = in_flight(erasure(10, HERE), Some(settled(1, state("base", 90, THERE))));
     record.pending_mut().pending_remote = Some(held(5, waits));
@@ -80,13 +80,13 @@ fn refused_beside(waits: DocumentState) -> Record {
 }
 
 #[test]
-fn a_state_that_a_refused_erasure_would_have_erased_is_told_again_by_the_server() {
+fn a_state_that_a_refused_erasure_would_have_erased_is_sent_again_by_the_server() {
     let record = refused_beside(state("other", 5, THERE));
     assert_eq!((record.current, record.server_seq, record.pending), (None, Seq(0), None));
 }
 
 #[test]
-fn a_state_that_knows_of_a_refused_erasure_is_taken_in() {
+fn a_state_that_knows_of_a_refused_erasure_is_applied() {
     let knows = DocumentState { erased: Some(ago(10, HERE)), ..state("other", 5, THERE) };
     let record = refused_beside(knows.clone());
     assert_eq!((record.current, record.server_seq), (Some(knows), Seq(5)));
@@ -108,7 +108,7 @@ fn another_identity_gives_its_own_erasure_its_new_name_and_no_other_one() {
 }
 
 #[test]
-fn what_was_withdrawn_stays_withdrawn_and_the_rest_is_told_by_its_name() {
+fn a_withdrawn_state_stays_withdrawn_and_others_are_found_by_revision() {
     let mut record = with_others(|text| state(text, 20, THERE));
     assert!(matches!(record.in_flight().unwrap().carried, Carried::Withdrawn(_)));
     record.set_current(None);

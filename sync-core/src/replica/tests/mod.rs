@@ -82,7 +82,7 @@ fn verdict(seq: u64, kind: VerdictKind, current: Option<ServerState>) -> Verdict
     Verdict { seq: Seq(seq), kind, current }
 }
 
-/// What the rules need beside a record; resolvers that decide for one side.
+/// The input of the rules apart from a record; resolvers that decide for one side.
 struct Bench {
     meta: ReplicaMeta,
     resolvers: Resolvers,

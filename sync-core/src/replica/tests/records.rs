@@ -54,7 +54,7 @@ fn former_states_go_with_the_edit() {
 }
 
 #[test]
-fn an_offset_is_forgotten_once_the_clock_was_set_back_by_more_than_the_drift_bound() {
+fn an_offset_is_cleared_once_the_clock_was_set_back_by_more_than_the_drift_bound() {
     let measured = || ReplicaMeta {
         clock_offset: 5_000,
         wall: NOW.plus(DRIFT_BOUND),
@@ -87,7 +87,7 @@ fn a_stamp_of_another_replica_moves_the_clock_within_the_bound_only() {
 }
 
 #[test]
-fn the_pushed_state_is_kept_when_the_app_writes_on() {
+fn the_pushed_state_is_kept_when_the_app_writes_again() {
     let first = state("first", 10, HERE);
     let mut record = in_flight(first.clone(), None);
     assert_eq!(record.pushed_state(), Some(&first));
@@ -101,7 +101,7 @@ fn the_pushed_state_is_kept_when_the_app_writes_on() {
 }
 
 #[test]
-fn what_was_in_flight_is_withdrawn_by_an_erasure_made_on_it() {
+fn a_state_in_flight_is_withdrawn_by_an_erasure_made_on_it() {
     let first = state("first", 10, HERE);
     let mut record = in_flight(first.clone(), None);
     record.set_current(Some(erasure(5, HERE)));
@@ -142,7 +142,7 @@ fn an_edit_may_be_put_into_a_batch_unless_it_is_in_one_or_waits_for_the_app() {
 }
 
 #[test]
-fn a_record_that_remembers_anything_is_not_empty() {
+fn a_record_with_any_content_is_not_empty() {
     assert!(Record::default().is_empty());
     let shows = Record { current: Some(state("a", 10, HERE)), ..Record::default() };
     let knows = Record { server_seq: Seq(1), ..Record::default() };

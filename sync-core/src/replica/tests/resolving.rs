@@ -1,4 +1,4 @@
-//! What a resolver's decision makes of a record.
+//! The effect of a resolver's decision on a record.
 
 use super::*;
 use crate::replica::rules::{ApplyOutcome, Decided, apply_remote};
@@ -69,7 +69,7 @@ fn what_both_sides_made_began_with_the_earlier_of_both_living_ones() {
 }
 
 #[test]
-fn what_waits_beside_a_decision_stays_if_it_is_newer() {
+fn a_pending_remote_state_stays_after_a_decision_if_it_is_newer() {
     for (waits_at, stays) in [(3, false), (4, false), (5, true)] {
         let mut record = edit();
         record.pending_mut().pending_remote = Some(held(waits_at, state("waits", 1, THERE)));
@@ -79,7 +79,7 @@ fn what_waits_beside_a_decision_stays_if_it_is_newer() {
 }
 
 #[test]
-fn what_waits_beside_an_echo_stays_if_it_is_newer() {
+fn a_pending_remote_state_stays_after_an_echo_if_it_is_newer() {
     for (waits_at, stays) in [(3, false), (4, false), (5, true)] {
         let own = state("edit", 10, HERE);
         let mut record = in_flight(own.clone(), None);
@@ -91,7 +91,7 @@ fn what_waits_beside_an_echo_stays_if_it_is_newer() {
 }
 
 #[test]
-fn where_the_server_resolves_what_it_did_not_resolve_waits_for_the_app() {
+fn a_conflict_that_a_resolving_server_did_not_resolve_waits_for_the_app() {
     let mut bench = Bench::local();
     bench.resolvers = Resolvers::shared(std::sync::Arc::new(ClientWins), ResolveOn::Server);
     let mut record = in_flight(state("edit", 10, HERE), Some(settled(1, state("b", 90, THERE))));
@@ -104,7 +104,7 @@ fn where_the_server_resolves_what_it_did_not_resolve_waits_for_the_app() {
 }
 
 #[test]
-fn a_conflict_with_a_state_of_its_own_is_none() {
+fn a_conflict_with_its_own_state_is_none() {
     let [current, base, former] = ["edit", "base", "former"].map(|text| state(text, 10, HERE));
     let base = DocumentState { revision: ago(90, THERE), ..base };
     for told in [&current, &base, &former] {
@@ -123,7 +123,7 @@ fn a_conflict_with_a_state_of_its_own_is_none() {
 
 #[test]
 fn a_conflict_about_a_document_that_is_clean_meanwhile_is_decided_by_its_position() {
-    // Its own echo came before the verdict.
+    // The echo arrived before the verdict.
     for (at, is_newer) in [(4, false), (6, true)] {
         let own = state("edit", 10, HERE);
         let mut record = in_flight(own.clone(), None);

@@ -21,7 +21,7 @@ fn an_accepted_edit_is_clean() {
 }
 
 #[test]
-fn a_later_edit_stands_on_what_was_accepted() {
+fn a_later_edit_is_based_on_the_accepted_state() {
     let mut record = in_flight(state("first", 20, HERE), None);
     record.set_current(Some(state("second", 10, HERE)));
     record.pending_mut().edit.as_mut().unwrap().base_not_in_log = true;
@@ -33,7 +33,7 @@ fn a_later_edit_stands_on_what_was_accepted() {
 }
 
 #[test]
-fn what_the_server_stored_in_place_of_the_edit_is_shown() {
+fn a_state_that_the_server_stored_in_place_of_the_edit_is_shown() {
     let stored = state("edit", 5, THERE);
     let accepted = verdict(4, VerdictKind::Accepted, Some(held(4, stored.clone())));
     let mut record = in_flight(state("edit", 10, HERE), None);
@@ -84,13 +84,13 @@ fn a_tombstone_that_a_restore_brought_back_is_news_at_any_position() {
     let superseded = verdict(4, VerdictKind::Superseded, Some(back.clone()));
     settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
     assert_eq!((record.current, record.server_seq), (back.state, Seq(4)));
-    // A live state at an old position is not.
+    // A live state at an old position is no news.
     let mut record = in_flight(state("edit", 10, HERE), None);
     record.server_seq = Seq(9);
     let live = verdict(4, VerdictKind::Superseded, Some(held(4, state("live", 50, THERE))));
     settle(&mut record, &key(), &live, &mut Bench::local().cx());
     assert_eq!((record.current, record.server_seq), (Some(state("edit", 10, HERE)), Seq(9)));
-    // Nor one that the edit knows.
+    // An erasure that the edit knows is no news either.
     let base = settled(9, state("base", 90, THERE));
     let mut record = in_flight(state("edit", 10, HERE), Some(base));
     settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
@@ -98,7 +98,7 @@ fn a_tombstone_that_a_restore_brought_back_is_news_at_any_position() {
 }
 
 #[test]
-fn a_superseded_edit_gives_way_and_a_later_one_meets_the_resolver() {
+fn a_superseded_edit_is_replaced_and_a_later_one_is_resolved() {
     let theirs = state("theirs", 5, THERE);
     let superseded = verdict(4, VerdictKind::Superseded, Some(held(4, theirs.clone())));
     let mut record = in_flight(state("edit", 10, HERE), None);
@@ -110,7 +110,7 @@ fn a_superseded_edit_gives_way_and_a_later_one_meets_the_resolver() {
     let outcome = settle(&mut record, &key(), &superseded, &mut Bench::local().cx());
     assert_eq!(outcome.decided, [Decided::Local]);
     assert_eq!(record.base(), Some(&settled(4, theirs)));
-    // The verdict had no room for the state: the pushed one is the base, and is in no log.
+    // The verdict left out the state: the pushed one is the base, and is in no log.
     let mut record = in_flight(state("edit", 10, HERE), None);
     record.set_current(Some(state("later", 1, HERE)));
     let untold = verdict(4, VerdictKind::Merged, None);
@@ -120,7 +120,7 @@ fn a_superseded_edit_gives_way_and_a_later_one_meets_the_resolver() {
 }
 
 #[test]
-fn a_verdict_that_brings_an_erasure_says_what_it_took() {
+fn a_verdict_with_an_erasure_reports_what_was_removed() {
     let erased = verdict(4, VerdictKind::Superseded, Some(held(4, erasure(5, THERE))));
     let mut record = in_flight(state("edit", 10, HERE), None);
     let outcome = settle(&mut record, &key(), &erased, &mut Bench::local().cx());
@@ -131,7 +131,7 @@ fn a_verdict_that_brings_an_erasure_says_what_it_took() {
 }
 
 #[test]
-fn a_conflict_is_decided_here_if_it_brings_something_new() {
+fn a_conflict_with_a_new_state_is_decided_here() {
     let theirs = state("theirs", 5, THERE);
     let base = settled(4, state("base", 90, THERE));
     let conflict = |verdict_seq, seq| {
@@ -153,7 +153,7 @@ fn a_conflict_is_decided_here_if_it_brings_something_new() {
 }
 
 #[test]
-fn what_waited_is_taken_in_after_the_verdict() {
+fn a_pending_remote_state_is_applied_after_the_verdict() {
     let theirs = state("theirs", 5, THERE);
     let mut record = in_flight(state("edit", 10, HERE), None);
     hold_remote(&mut record, held(7, theirs.clone()));
@@ -164,7 +164,7 @@ fn what_waited_is_taken_in_after_the_verdict() {
 }
 
 #[test]
-fn a_refused_edit_steps_back_to_its_base_unless_it_was_edited_since() {
+fn a_refused_edit_returns_to_its_base_unless_it_was_edited_since() {
     let base = settled(4, state("base", 90, THERE));
     let refused = verdict(4, rejected(RejectionCode::Invalid), None);
     let mut record = in_flight(state("edit", 10, HERE), Some(base.clone()));
@@ -205,8 +205,7 @@ fn a_clock_refusal_stamps_anew_and_quarantines_nothing() {
     let edit = record.current.clone().unwrap();
     assert!(edit.revision.stamp <= server_time, "by the server's clock");
     assert_eq!((edit.body, record.pushable()), (body("edit"), Some(LocalSeq(1))));
-    // What was written since has a stamp of its own, and what waits is replaced by what the server
-    // holds.
+    // What was written since keeps its stamp, and what waits is replaced by the server's state.
     let later = state("later", 1, HERE);
     let told = held(6, state("told", 5, THERE));
     let refused = Verdict { current: Some(told.clone()), ..refused };
@@ -220,7 +219,7 @@ fn a_clock_refusal_stamps_anew_and_quarantines_nothing() {
 }
 
 #[test]
-fn a_refused_erasure_shows_what_the_server_holds() {
+fn a_refused_erasure_shows_the_servers_state() {
     let base = settled(4, DocumentState { body: None, ..state("base", 90, THERE) });
     let erased = erasure(10, HERE);
     let told = held(6, state("told", 5, THERE));
@@ -245,7 +244,7 @@ fn a_verdict_on_a_document_that_is_not_in_flight_changes_nothing() {
 }
 
 #[test]
-fn a_conflict_is_not_left_to_the_app_if_what_waits_ends_it() {
+fn a_conflict_that_the_pending_remote_state_ends_is_not_left_to_the_app() {
     let mut record = in_flight(state("edit", 20, HERE), None);
     record.set_current(Some(state("", 5, HERE).without_body()));
     let deleted = held(5, state("", 8, THERE).without_body());

@@ -79,7 +79,7 @@ fn a_known_shift_moves_the_edit_back_to_when_it_was_made() {
     assert_eq!(edit.revision.stamp.millis(), NOW.0 - HOUR);
     assert_eq!(edit.author, edit.revision);
     assert_eq!(edit.created, edit.revision.stamp);
-    // Before its base it cannot have been made.
+    // It cannot have been made before its base.
     let base = settled(1, state("base", HOUR / 2, THERE));
     let mut record = dirty(made(ahead(HOUR, HERE), ahead(HOUR, HERE)), Some(base));
     restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, shift, Parent::Always);
@@ -87,7 +87,7 @@ fn a_known_shift_moves_the_edit_back_to_when_it_was_made() {
 }
 
 #[test]
-fn an_own_unsettled_erasure_gives_way_to_a_right_clock_and_a_settled_one_does_not() {
+fn an_own_unsettled_erasure_is_stamped_by_a_right_clock_and_a_settled_one_is_not() {
     let restamped = |erased: Revision, base: Option<Settled>| {
         let edit =
             DocumentState { erased: Some(erased), ..made(ahead(HOUR, HERE), ahead(HOUR, HERE)) };
@@ -133,7 +133,7 @@ fn a_refusal_drops_a_base_that_the_server_does_not_hold() {
 }
 
 #[test]
-fn another_identity_keeps_the_time_and_remembers_what_may_have_travelled() {
+fn another_identity_keeps_the_time_and_the_states_that_may_have_been_sent() {
     let first = state("first", 20, HERE);
     let mut record = in_flight(first.clone(), None);
     let second = state("second", 10, HERE);
@@ -166,7 +166,7 @@ fn a_refusal_stamps_an_edit_after_the_erasure_that_the_server_holds() {
         erased: Some(erased),
         ..made(ahead(HOUR, THERE), ahead(HOUR, THERE))
     };
-    // The log may have lost the later erasure that the edit knows, and holds an earlier one.
+    // The log may have lost the later erasure that the edit knows, and have an earlier one.
     let knows = Some(ahead(2 * HOUR, THERE));
     let refused =
         DocumentState { erased: knows, ..made(ahead(3 * HOUR, HERE), ahead(3 * HOUR, HERE)) };
@@ -177,7 +177,7 @@ fn a_refusal_stamps_an_edit_after_the_erasure_that_the_server_holds() {
     };
     let earlier = ahead(HOUR, THERE);
     assert!(restamped(&held(earlier)) > earlier);
-    // One that the edit does not know removes the edit, whatever its stamp.
+    // An erasure that the edit does not know removes the edit, whatever its stamp.
     let later = held(ahead(4 * HOUR, THERE));
     assert_eq!(restamped(&later).stamp.millis(), NOW.0);
 }
@@ -207,7 +207,7 @@ fn a_stamp_that_is_moved_back_takes_no_counter_of_a_time_that_was_its_own() {
     let meant = Stamp::new(NOW.0 - HOUR, FIRST_OF_FOLLOWERS | 5);
     assert_eq!(moved(5, None), meant);
     assert_eq!(moved(FIRST_OF_FOLLOWERS | 5, None), meant);
-    // Nothing is stamped as its base is.
+    // No edit gets the stamp of its base.
     let revision = Revision { stamp: meant, replica: THERE };
     let base = settled(1, made(revision, revision));
     assert!(moved(5, Some(base)) > meant);
@@ -215,13 +215,13 @@ fn a_stamp_that_is_moved_back_takes_no_counter_of_a_time_that_was_its_own() {
 
 #[test]
 fn the_author_of_an_edit_goes_with_its_stamp_and_another_author_stays() {
-    // Refused, although this clock finds nothing wrong with it.
+    // The server refuses it, although this clock finds nothing wrong with it.
     let mut record = dirty(made(ago(10, HERE), ago(10, HERE)), None);
     restamp(&mut record, &mut ReplicaMeta::new(HERE), NOW, 0, Parent::UpTo(None));
     let edit = record.current.unwrap();
     assert!(edit.revision != ago(10, HERE));
     assert_eq!(edit.author, edit.revision);
-    // The author of the base may be as far ahead as it was there.
+    // The author of the base may stay as far ahead as it is there.
     let author = ahead(HOUR, THERE);
     let base = settled(1, made(ago(10, THERE), author));
     let mut record = dirty(made(ahead(2 * HOUR, HERE), author), Some(base));

@@ -1,10 +1,10 @@
-//! Bounds, sums and counts.
+//! Tests of bounds, sums and counts.
 
 use super::*;
 use crate::model::WriteLimits;
 
 #[test]
-fn of_two_bounds_of_writes_the_smaller_ones_hold() {
+fn the_smaller_of_two_bounds_of_writes_applies() {
     let limits = |body_bytes, documents, bytes| WriteLimits {
         body_bytes,
         transaction: Limits { documents, bytes },
@@ -34,7 +34,7 @@ fn counts_of_scopes_add_up() {
 }
 
 #[test]
-fn a_replica_tells_what_it_holds_of_each_scope() {
+fn a_replica_reports_each_scope() {
     let outbox = OutboxCounts { pending: 3, ..OutboxCounts::default() };
     let known = ScopeSummary {
         scope: Scope::new("known").unwrap(),

@@ -1,5 +1,4 @@
-//! JSON that is looked at without being taken apart further than needed: whatever is kept, is kept
-//! in its own bytes.
+//! JSON that is parsed only as far as needed: values that are kept keep their bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,14 +6,14 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What is nested deeper than this is one value: it is compared by its text.
+/// A value that is nested deeper than this is not parsed: it is compared by its text.
 pub(super) const DEPTH: usize = 64;
 
-/// A value in its own text.
+/// The text of a value.
 pub(super) type Raw<'a> = &'a str;
 
-/// The fields of an object, in their order. Of fields with one name the last one counts, at the
-/// first one's place, as in most readers of JSON.
+/// The fields of an object, in their order. Of fields with one name the last value counts, at the
+/// place of the first, as in most readers of JSON.
 pub(super) type Fields<'a> = Vec<(Cow<'a, str>, Raw<'a>)>;
 
 struct ObjectVisitor;
@@ -95,7 +94,7 @@ fn text<'de, D: Deserializer<'de>>(d: D) -> Result<Cow<'de, str>, D::Error> {
     d.deserialize_str(TextVisitor)
 }
 
-/// The fields, if it is an object.
+/// Returns the fields, if it is an object.
 pub(super) fn object(raw: Raw<'_>) -> Option<Fields<'_>> {
     if !raw.trim_start().starts_with('{') {
         return None;
@@ -103,7 +102,7 @@ pub(super) fn object(raw: Raw<'_>) -> Option<Fields<'_>> {
     serde_json::Deserializer::from_str(raw).deserialize_map(ObjectVisitor).ok()
 }
 
-/// The elements, if it is an array.
+/// Returns the elements, if it is an array.
 pub(super) fn array(raw: Raw<'_>) -> Option<Vec<Raw<'_>>> {
     if !raw.trim_start().starts_with('[') {
         return None;
@@ -118,7 +117,7 @@ fn string(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     text(&mut serde_json::Deserializer::from_str(raw)).ok()
 }
 
-/// Whether two values mean the same: the order of fields, white space and the way strings are
+/// Returns whether two values are equal: the order of fields, white space and the way strings are
 /// escaped do not matter; numbers are compared digit by digit as they are written.
 pub(super) fn same(one: Raw<'_>, other: Raw<'_>, depth: usize) -> bool {
     let (one, other) = (one.trim(), other.trim());
@@ -141,7 +140,7 @@ pub(super) fn same(one: Raw<'_>, other: Raw<'_>, depth: usize) -> bool {
     matches!((string(one), string(other)), (Some(one), Some(other)) if one == other)
 }
 
-/// A text by which equal values are found: the same for values that are [the same](same).
+/// Returns a text that is the same for values that are [the same](same).
 pub(super) fn canonical(raw: Raw<'_>, depth: usize) -> String {
     let raw = raw.trim();
     if depth >= DEPTH {
@@ -188,7 +187,7 @@ impl ObjectWriter {
     }
 }
 
-/// An array of values.
+/// Writes an array of values.
 pub(super) fn write_array<'a>(elements: impl Iterator<Item = Raw<'a>>) -> String {
     let mut out = String::from("[");
     for (n, element) in elements.enumerate() {

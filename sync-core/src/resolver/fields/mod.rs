@@ -12,49 +12,49 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Body;
 use three_way::{Later, Merge, Three};
 
-/// What becomes of a field that both sides changed, each into something else.
+/// The rule for a field that both sides changed differently.
 ///
 /// Objects on both sides are merged field by field, unless `LastWrite`, `Local`, `Remote` or
 /// `Defer` was declared for their place: then they are one value, which is taken as a whole. So an
-/// object whose fields make sense only together (a position, an address) is never mixed.
+/// object whose fields are meaningful only together (a position, an address) is never mixed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FieldRule {
     /// The value of the edit that was written later; an array is replaced as a whole. A document
-    /// has one stamp, so "later" is said of the whole edit, not of the field.
+    /// has one stamp, so the edit as a whole is later, not the field.
     #[default]
     LastWrite,
     /// The replica's value.
     Local,
     /// The server's value.
     Remote,
-    /// The app decides: the whole conflict goes to the inbox.
+    /// The app decides: the whole conflict is put into the inbox.
     Defer,
-    /// An array is a set: what one side removed is gone, what one side added is there, once. Order
-    /// means nothing; kept elements stand first. For what is no array on both sides: as
+    /// An array is a set: elements that one side removed are removed, elements that one side added
+    /// are added, once. Order has no meaning; kept elements come first. If a side has no array: as
     /// `LastWrite`.
     Union,
-    /// An array holds objects, and this field of theirs names them: each element is merged by
-    /// itself, field by field. Elements that one side removed and the other did not touch are gone.
-    /// They stand in the order of the base, then come new ones: another order is kept only if the
-    /// other side left the array as it was. For arrays with other elements, or with two of one
-    /// name, and for what is no array on both sides: as `LastWrite`.
+    /// An array holds objects, and this field names them: each element is merged field by field.
+    /// Elements that one side removed and the other did not change are removed. The others keep the
+    /// order of the base, and new ones follow: another order is kept only if the other side did not
+    /// change the array. For arrays with other elements, or with two of one name, and if a side has
+    /// no array: as `LastWrite`.
     ByKey(String),
 }
 
 /// Merges JSON objects field by field, with the base: a field that one side changed is taken from
-/// that side; one that both changed is decided by the [rule](FieldRule) of its place. Objects in
+/// that side; a field that both changed is decided by the [rule](FieldRule) of its place. Nested
 /// objects are merged likewise.
 ///
 /// Without a base (two inserts of one id) every field counts as added by both. Documents that are
-/// no objects are one value. A field that is missing and one that is `null` are different: removing
-/// a field is a change like others. Of a deletion against an edit the later one stands, unless
-/// [`on_delete`](ConflictResolver::on_delete) says something else.
+/// not objects are one value. A field that is missing and one that is `null` are different:
+/// removing a field is a change like others. Of a deletion and an edit the later one wins, unless
+/// [`on_delete`](ConflictResolver::on_delete) sets another policy.
 ///
-/// What is taken over is taken over in its own bytes: numbers keep their digits. Fields stand in
-/// the order of the base, then come those that were added, the earlier edit's first; so every
-/// replica that merges the same states makes the same bytes, whichever of them it calls local
-/// (unless a rule says `Local` or `Remote`).
+/// Values are copied as text: numbers keep their digits. Fields are written in the order of the
+/// base, then those that were added, the earlier edit's first. So every replica that merges the
+/// same states makes the same bytes, whichever state it calls local (unless a rule is `Local` or
+/// `Remote`).
 ///
 /// ```
 /// use sync_core::resolver::{ConflictResolver, FieldMerge, FieldRule, OnDelete};
@@ -73,22 +73,22 @@ pub struct FieldMerge {
 }
 
 impl FieldMerge {
-    /// A merge in which the last write decides what both sides changed.
+    /// Makes a merge in which the last write decides what both sides changed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The rule of all places that have none of their own.
+    /// Sets the rule of all places that have no other rule.
     #[must_use]
     pub fn otherwise(mut self, rule: FieldRule) -> Self {
         self.default = rule;
         self
     }
 
-    /// The rule of one place, named by a JSON pointer (RFC 6901). A step `*` stands for every
-    /// field, and for every element of an array that is merged [by key](FieldRule::ByKey); where
-    /// several places fit, the one with the fewest stars counts.
+    /// Sets the rule of one place, named by a JSON pointer (RFC 6901). A step `*` matches every
+    /// field, and every element of an array that is merged [by key](FieldRule::ByKey); if several
+    /// places match, the one with the fewest stars counts.
     ///
     /// # Errors
     /// `InvalidInput` if it is not a JSON pointer.

@@ -1,5 +1,5 @@
-//! The merge itself: what only one side changed is taken, what both changed is decided by the rule
-//! of its place.
+//! The merge: a change of one side is taken, and a change of both is decided by the rule of its
+//! place.
 //!
 //! This is the three-way merge of version control (Khanna, Kunal and Pierce, "A formal
 //! investigation of diff3", 2007, for texts), over the fields of objects instead of lines: fields
@@ -18,11 +18,11 @@ pub(super) enum Later {
     Remote,
 }
 
-/// A merge in which some rule says that the app decides.
+/// A merge in which a rule leaves the decision to the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Undecided;
 
-/// A value of which there are three versions; one that is not there is none.
+/// Three versions of a value; a version that does not exist is none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Three<'a> {
     pub(super) base: Option<Raw<'a>>,
@@ -48,12 +48,13 @@ pub(super) struct Merge<'r> {
 type Merged<'a> = Result<Option<Cow<'a, str>>, Undecided>;
 
 impl Merge<'_> {
-    /// The rule of a place, which is the default where none was declared.
+    /// Returns the rule of a place, which is the default if none was declared.
     fn rule(&self, place: &[Cow<'_, str>]) -> &FieldRule {
         self.declared(place).unwrap_or(self.default)
     }
 
-    /// The rule that was declared for a place; a name `*` in a rule's place stands for every name.
+    /// Returns the rule that was declared for a place; a name `*` in a rule's place matches every
+    /// name.
     fn declared(&self, place: &[Cow<'_, str>]) -> Option<&FieldRule> {
         let fits = |of: &&Vec<String>| {
             of.len() == place.len() && of.iter().zip(place).all(|(o, p)| o == "*" || *o == **p)
@@ -64,18 +65,18 @@ impl Merge<'_> {
         found.and_then(|place| self.rules.get(place))
     }
 
-    /// Whether a rule was declared that decides about objects at that place as about one value.
+    /// Returns whether a rule was declared that takes objects at that place as one value.
     fn is_one_value(&self, place: &[Cow<'_, str>]) -> bool {
         use FieldRule::{Defer, LastWrite, Local, Remote};
         matches!(self.declared(place), Some(LastWrite | Local | Remote | Defer))
     }
 
-    /// What becomes of one value.
+    /// Merges one value.
     pub(super) fn value<'a>(&self, place: &mut Vec<Cow<'a, str>>, three: Three<'a>) -> Merged<'a> {
         let Three { base, local, remote } = three;
         let keep = |side: Option<Raw<'a>>| Ok(side.map(Cow::Borrowed));
         if agree(local, remote) || agree(remote, base) {
-            // Where both wrote the same in other words, the server's words stand.
+            // If both wrote the same value in different text, the server's text is kept.
             return keep(if agree(local, remote) { remote } else { local });
         }
         if agree(local, base) {
@@ -107,7 +108,7 @@ impl Merge<'_> {
         self.contested(place, local, remote)
     }
 
-    /// Both sides changed one value.
+    /// Merges one value that both sides changed.
     fn contested<'a>(
         &self,
         place: &[Cow<'a, str>],
@@ -152,9 +153,9 @@ impl Merge<'_> {
         Ok(out.end())
     }
 
-    /// The names in the order in which they are written: those of the base, then what the earlier
-    /// write added, then what the later one did. So the order does not depend on which side is
-    /// called local.
+    /// Returns the names in the order in which they are written: those of the base, then the
+    /// additions of the earlier write, then those of the later one. So the order does not depend on
+    /// which side is called local.
     fn order<'f, 'a>(
         &self,
         base: &'f Fields<'a>,
@@ -174,7 +175,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Elements as a set: what one side removed is gone, what one side added is there, once.
+    /// Merges arrays as sets: what one side removed is removed, what one side added is added, once.
     fn union(&self, base: &[Raw<'_>], local: &[Raw<'_>], remote: &[Raw<'_>]) -> String {
         let names = |elements: &[Raw<'_>]| -> Vec<String> {
             elements.iter().map(|e| canonical(e, 0)).collect()
@@ -196,8 +197,8 @@ impl Merge<'_> {
         write_array(kept.copied())
     }
 
-    /// Elements as objects that a field names: each is merged by itself. None if the elements are
-    /// not of that kind.
+    /// Merges arrays of objects that a field names: each element separately. None if the elements
+    /// are not of that kind.
     fn by_key<'a>(
         &self,
         key: &str,
@@ -234,7 +235,7 @@ struct Keyed<'a> {
     by_name: BTreeMap<String, Raw<'a>>,
 }
 
-/// Elements by the value of a field of theirs: only if each is an object, has the field, and no two
+/// Returns elements by the value of a field: only if each is an object, has the field, and no two
 /// share its value.
 fn keyed<'a>(key: &str, elements: &[Raw<'a>]) -> Option<Keyed<'a>> {
     let mut keyed = Keyed { order: Vec::new(), by_name: BTreeMap::new() };

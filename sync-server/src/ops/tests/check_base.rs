@@ -42,7 +42,7 @@ fn a_base_at_the_cut_was_not_lost() {
 }
 
 #[test]
-fn an_edit_of_what_was_offered_again_descends_from_that() {
+fn an_edit_of_a_reoffered_state_descends_from_it() {
     let held = row(1, 7, offer(OLD, 6, false));
     let on_it = edit(base(1, FIRST, 7));
     assert_eq!(
@@ -55,13 +55,13 @@ fn an_edit_of_what_was_offered_again_descends_from_that() {
 fn a_state_made_of_both_sides_descends_from_the_newest_that_was_lost() {
     let scope = restored();
     for (ours, theirs, newest) in [
-        // In one life the position decides.
+        // In one epoch the position decides.
         (base(9, OLD, 8), offer(OLD, 7, false), offer(OLD, 8, true)),
         (base(9, OLD, 7), offer(OLD, 8, false), offer(OLD, 8, true)),
-        // Of two lives the later one does.
+        // Of two epochs the later one decides.
         (base(9, OLD, 6), offer(OLDER, 8, false), offer(OLD, 6, true)),
         (base(9, OLDER, 8), offer(OLD, 6, false), offer(OLD, 6, true)),
-        // A base that was not lost, or that was in no log, shows nothing.
+        // A base that was not lost, or that was in no log, proves nothing.
         (base(9, OLD, 4), offer(OLD, 6, true), offer(OLD, 6, true)),
         (base(9, FIRST, 4), None, None),
         (base(9, OLD, BaseRef::NOT_IN_LOG.0), None, None),
@@ -72,7 +72,7 @@ fn a_state_made_of_both_sides_descends_from_the_newest_that_was_lost() {
 }
 
 #[test]
-fn of_what_is_absent_and_may_have_been_purged_only_deletions_follow() {
+fn only_deletions_follow_an_absent_document_that_may_have_been_purged() {
     let lost = base(9, OLD, 6);
     let on_tombstone = BaseRef { tombstone: true, ..lost };
     let deletion = change("a", Some(lost), deleted(20));
@@ -87,14 +87,14 @@ fn of_what_is_absent_and_may_have_been_purged_only_deletions_follow() {
 }
 
 #[test]
-fn what_was_in_no_log_is_offered_without_a_place() {
+fn a_state_that_was_in_no_log_is_offered_without_a_position() {
     let unlogged = edit(base(9, OLD, BaseRef::NOT_IN_LOG.0));
     assert_eq!(check_base(&restored(), &unlogged, None), BaseCheck::FastForward(None));
     assert_eq!(check_base(&restored(), &unlogged, Some(&row(1, 2, None))), BaseCheck::Conflicts);
 }
 
 #[test]
-fn what_knows_of_an_erasure_does_not_revive_what_is_absent() {
+fn a_state_that_knows_of_an_erasure_does_not_revive_an_absent_document() {
     let knows = DocumentState { erased: Some(revision(5)), ..written(20, "edit") };
     let knowing = change("a", Some(base(9, FIRST, 4)), knows);
     assert_eq!(check_base(&restored(), &knowing, None), BaseCheck::Conflicts);
@@ -110,7 +110,7 @@ fn an_erasure_that_wins_descends_from_what_both_sides_do() {
 }
 
 #[test]
-fn what_was_settled_in_lives_that_do_not_know_of_each_other_conflicts() {
+fn states_settled_in_unrelated_epochs_conflict() {
     let scope = restored();
     // The older life was cut at 3, so that neither of the positions is in both.
     let again = change("a", Some(base(20, OLD, 8)), written(20, "lost"));
@@ -125,7 +125,7 @@ fn what_was_settled_in_lives_that_do_not_know_of_each_other_conflicts() {
 }
 
 #[test]
-fn what_is_offered_twice_from_one_position_stays() {
+fn a_state_offered_twice_from_one_position_stays() {
     let again = change("a", Some(base(20, OLD, 8)), written(20, "lost"));
     let held = row(1, 7, offer(OLD, 8, false));
     assert_eq!(check_base(&restored(), &again, Some(&held)), BaseCheck::Stale);

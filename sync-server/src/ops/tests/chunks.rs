@@ -1,4 +1,4 @@
-//! The chunks in which a log is read.
+//! The chunks of a log.
 
 use super::*;
 use crate::Visible;
@@ -15,7 +15,7 @@ fn read(log: &Log, cursor: &Cursor, limits: Limits) -> ChangesReply {
     changes(&log.rows, &Scope::default(), cursor, limits, &Visible::All).unwrap()
 }
 
-/// Where the chunk after a cursor ends, and the positions of its entries.
+/// Returns where the chunk after a cursor ends, and the positions of its entries.
 fn chunk(log: &Log, cursor: &Cursor, limits: Limits) -> (u64, Vec<u64>) {
     match read(log, cursor, limits) {
         ChangesReply::Chunk(chunk) => {
@@ -81,7 +81,7 @@ fn a_chunk_ends_at_the_limit_of_bytes_where_an_append_ends() {
 }
 
 #[test]
-fn what_is_not_asked_for_or_may_not_be_seen_is_passed_over() {
+fn collections_not_requested_or_not_visible_are_skipped() {
     let mut log = Log::new();
     let names = ["notes", "other", "third"].into_iter().zip(1..);
     log.push(names.map(|(name, n)| change_of(name, n)).collect());
@@ -128,7 +128,7 @@ fn a_cursor_may_stand_at_the_head_and_not_beyond_it() {
 }
 
 #[test]
-fn a_position_without_an_epoch_means_nothing() {
+fn a_position_without_an_epoch_is_not_valid() {
     let log = appends(&[1, 1]);
     let afresh = Some(ResetReason::EpochChanged { cut: Seq(0) });
     let nameless = |after| reset(&log, &Cursor { epoch: None, ..at(after) });

@@ -39,10 +39,10 @@ fn an_author_may_not_be_ahead_either() {
 }
 
 #[test]
-fn what_was_let_in_once_can_be_followed() {
+fn a_state_that_was_accepted_can_be_followed() {
     let mut log = Log::new();
     log.put("a", written(1_500, "ahead"));
-    // The server's clock was wrong, and is right again.
+    // The server's clock was wrong, and is correct again.
     log.cx.now = Now(100);
     let base = log.on(&log.row("a").unwrap());
     let next = Revision { stamp: Stamp::new(1_500, 1), replica: REPLICA };

@@ -4,7 +4,7 @@ use super::*;
 use crate::record::author_of;
 use sync_core::model::{ServerState, VerdictKind};
 
-/// A log that holds `a`, and the verdict on an edit of it that was made on something else.
+/// Returns a log that holds `a`, and the verdict on an edit of it that was made on another state.
 fn conflict(
     held: DocumentState,
     edit: DocumentState,
@@ -22,7 +22,7 @@ fn told(log: &Log) -> Option<ServerState> {
 }
 
 #[test]
-fn a_change_on_what_is_held_is_accepted_and_given_a_position() {
+fn a_change_on_the_stored_state_is_accepted_at_a_new_position() {
     let mut log = Log::new();
     let first = log.push(vec![change("a", None, written(10, "one"))]);
     assert_eq!((first.before, first.head, first.entries.len()), (Seq(0), Seq(1), 1));
@@ -37,7 +37,7 @@ fn a_change_on_what_is_held_is_accepted_and_given_a_position() {
 }
 
 #[test]
-fn the_very_state_that_is_held_is_accepted_and_the_judge_is_not_asked() {
+fn the_stored_state_is_accepted_again_without_the_judge() {
     let mut log = Log::new();
     log.put("a", written(10, "one"));
     log.judge.refuses = |_| true;
@@ -47,7 +47,7 @@ fn the_very_state_that_is_held_is_accepted_and_the_judge_is_not_asked() {
 }
 
 #[test]
-fn a_conflict_that_is_not_resolved_is_told_with_what_is_held() {
+fn an_unresolved_conflict_is_returned_with_the_stored_state() {
     for answer in [None, Some(Resolution::Defer)] {
         let (log, verdict) = conflict(written(10, "held"), written(20, "edit"), answer);
         assert_eq!(verdict.kind, VerdictKind::Conflict);
@@ -76,7 +76,7 @@ fn either_side_of_a_conflict_may_win() {
 }
 
 #[test]
-fn what_a_resolver_makes_is_a_new_state_of_the_server() {
+fn a_resolvers_result_is_a_new_state_of_the_server() {
     let merged = Some(Resolution::Merge(body("both")));
     let (log, verdict) = conflict(written(10, "held"), written(20, "edit"), merged);
     let state = log.row("a").unwrap().state;
@@ -93,14 +93,14 @@ fn what_a_resolver_makes_is_a_new_state_of_the_server() {
 }
 
 #[test]
-fn what_a_resolver_makes_of_a_tombstone_is_as_old_as_the_edit() {
+fn a_resolvers_result_on_a_tombstone_is_as_old_as_the_edit() {
     let merged = Some(Resolution::Merge(body("both")));
     let (log, _) = conflict(deleted(10), written(20, "edit"), merged);
     assert_eq!(log.row("a").unwrap().state.created, Stamp::new(20, 0));
 }
 
 #[test]
-fn what_a_resolver_makes_is_not_written_if_it_is_held_already() {
+fn a_resolvers_result_is_not_written_if_it_is_already_stored() {
     let merged = Some(Resolution::Merge(body("held")));
     let (log, verdict) = conflict(written(10, "held"), written(20, "edit"), merged);
     assert_eq!((verdict.kind, verdict.current), (VerdictKind::Superseded, told(&log)));
@@ -113,7 +113,7 @@ fn what_a_resolver_makes_is_not_written_if_it_is_held_already() {
 }
 
 #[test]
-fn what_a_resolver_makes_is_shown_to_the_judge_and_may_be_refused() {
+fn a_resolvers_result_is_judged_and_may_be_refused() {
     let mut log = Log::new();
     log.put("a", written(10, "held"));
     log.judge.resolution = Some(Resolution::Merge(body("both")));

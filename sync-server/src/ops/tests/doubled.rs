@@ -4,7 +4,7 @@ use super::*;
 use crate::ops::has_right_sums;
 
 #[test]
-fn only_the_newest_state_of_a_document_is_handed_out() {
+fn only_the_newest_state_of_a_document_is_sent() {
     let mut log = Log::new();
     let elsewhere =
         Change { collection: collection("other"), ..change("a", None, written(13, "o")) };
@@ -26,7 +26,7 @@ fn only_the_newest_state_of_a_document_is_handed_out() {
 }
 
 #[test]
-fn an_edit_in_a_later_push_takes_nothing_from_what_that_push_hands_out() {
+fn an_edit_in_a_later_push_removes_nothing_from_the_entries_of_that_push() {
     let mut log = Log::new();
     log.put("a", written(10, "one"));
     let base = log.on(&log.row("a").unwrap());

@@ -11,7 +11,7 @@ fn an_append_that_erases_is_counted_and_one_that_does_not_is_not() {
     assert_eq!(log.scope().erasures, 0);
     log.put("a", erased(12));
     assert_eq!(log.scope().erasures, 1);
-    // A later write knows the same erasure: nothing more is erased.
+    // A later write includes the same erasure: nothing more is erased.
     log.put("a", DocumentState { erased: Some(revision(12)), ..written(13, "back") });
     assert_eq!(log.scope().erasures, 1);
     log.put("a", erased(14));

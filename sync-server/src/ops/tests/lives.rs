@@ -21,26 +21,26 @@ fn second_life(cut: u64) -> Log {
 }
 
 #[test]
-fn a_life_is_ended_once_and_not_beyond_the_head() {
+fn an_epoch_is_ended_once_and_not_beyond_the_head() {
     let mut log = Log::new();
     log.put("a", written(10, "held"));
     let row = begin(&mut log, FIRST, 9);
     assert_eq!(row, log.scope());
     let ancestor = Ancestor { epoch: FIRST, cut: Seq(1) };
     assert_eq!((row.epoch, &row.ancestors), (SECOND, &vec![ancestor]));
-    // A state that was also found in the old epoch changes nothing.
+    // An epoch that has already ended is not ended again.
     let again = begin_epoch(&mut log.rows, &Scope::default(), FIRST, Seq(0), Epoch([3; 16]));
     assert_eq!(again.unwrap(), row);
     assert_eq!(log.scope(), row);
 }
 
 #[test]
-fn a_resolver_sees_a_base_that_was_lost_as_none() {
+fn a_resolver_receives_no_base_that_was_lost() {
     let base = BaseRef { revision: revision(9), epoch: FIRST, seq: Seq(1), tombstone: false };
     let edit =
         Change { base_body: Some(body("base")), ..change("a", Some(base), written(20, "e")) };
     let asked = |mut log: Log| {
-        // Written in the new life, so that the edit is in conflict either way.
+        // Written in the new epoch, so that the edit is in conflict either way.
         log.put("a", written(15, "newer"));
         log.decide(edit.clone());
         log.judge.asked.lock().unwrap().pop().unwrap()
@@ -53,7 +53,7 @@ fn a_resolver_sees_a_base_that_was_lost_as_none() {
 }
 
 #[test]
-fn a_winning_edit_of_a_lost_state_remembers_where_that_was() {
+fn a_winning_edit_of_a_lost_state_keeps_the_position_of_that_state() {
     let mut log = second_life(0);
     log.put("a", written(15, "newer"));
     log.judge.resolution = Some(Resolution::Local);
@@ -65,7 +65,7 @@ fn a_winning_edit_of_a_lost_state_remembers_where_that_was() {
 }
 
 #[test]
-fn a_mark_of_what_was_lost_shows_the_restore_to_each_that_is_given_it() {
+fn a_mark_of_lost_positions_shows_the_restore_in_every_request() {
     let (mut backup, mut lost) = (Log::new(), Log::new());
     for log in [&mut backup, &mut lost] {
         log.put("a", written(10, "one"));

@@ -1,4 +1,4 @@
-//! What the transactions of a server's storage do, over rows in memory.
+//! Tests of the transactions of a server's storage, over rows in memory.
 
 mod check_base;
 mod chunks;
@@ -30,7 +30,7 @@ const FIRST: Epoch = Epoch([1; 16]);
 const FRESH: NewLog = NewLog { epoch: FIRST, key: LogKey([7; 16]) };
 const REPLICA: ReplicaId = ReplicaId([9; 16]);
 
-/// Decides as the test sets, and keeps the conflicts that it was called for.
+/// Decides as the test sets, and records the conflicts that it was called for.
 #[derive(Debug)]
 struct Told {
     refuses: fn(&Change) -> bool,
@@ -85,12 +85,12 @@ impl Log {
         self.append(&batch)
     }
 
-    /// The verdict on a change that is pushed alone.
+    /// Returns the verdict on a change that is pushed alone.
     fn decide(&mut self, change: Change) -> Verdict {
         decided(self.push(vec![change]).verdicts).remove(0)
     }
 
-    /// Writes a document that does not exist, or that is as the row.
+    /// Writes a document that does not exist, or that equals the row.
     fn put(&mut self, id: &str, state: DocumentState) -> ServerRow {
         let base = self.row(id).map(|row| self.on(&row));
         self.push(vec![change(id, base, state)]);

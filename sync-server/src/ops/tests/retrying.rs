@@ -4,7 +4,7 @@ use super::*;
 use sync_core::model::{ServerState, VerdictKind};
 
 #[test]
-fn a_batch_that_comes_again_is_told_its_verdicts_and_changes_nothing() {
+fn a_repeated_batch_gets_its_verdicts_and_changes_nothing() {
     let mut log = Log::new();
     log.put("a", written(10, "held"));
     let changes = vec![
@@ -24,7 +24,7 @@ fn a_batch_that_comes_again_is_told_its_verdicts_and_changes_nothing() {
 }
 
 #[test]
-fn what_is_told_again_is_what_is_held_now() {
+fn repeated_verdicts_include_the_current_states() {
     let mut log = Log::new();
     log.put("a", written(10, "held"));
     let batch = log.batch(vec![change("a", elsewhere(FIRST), written(20, "edit"))]);
@@ -50,7 +50,7 @@ fn an_older_batch_has_no_effect() {
 }
 
 #[test]
-fn another_batch_under_a_known_name_is_of_a_clone() {
+fn another_batch_under_a_known_id_is_of_a_clone() {
     let mut log = Log::new();
     let batch = log.batch(vec![change("a", None, written(10, "one"))]);
     log.append(&batch);
@@ -63,7 +63,7 @@ fn another_batch_under_a_known_name_is_of_a_clone() {
 }
 
 #[test]
-fn a_batch_that_was_recalled_before_it_came_is_never_taken() {
+fn a_batch_that_was_recalled_before_it_arrived_is_never_applied() {
     let mut log = Log::new();
     let batch = log.batch(vec![change("a", None, written(10, "one"))]);
     let recall = batch.clone().recalled(batch.digest());
@@ -76,7 +76,7 @@ fn a_batch_that_was_recalled_before_it_came_is_never_taken() {
 }
 
 #[test]
-fn a_batch_that_was_taken_before_it_is_recalled_is_told_its_verdicts() {
+fn a_batch_that_was_applied_before_its_recall_gets_its_verdicts() {
     let mut log = Log::new();
     let batch = log.batch(vec![change("a", None, written(10, "one"))]);
     let first = log.append(&batch);
@@ -85,7 +85,7 @@ fn a_batch_that_was_taken_before_it_is_recalled_is_told_its_verdicts() {
 }
 
 #[test]
-fn an_empty_batch_that_comes_again_was_decided_and_not_recalled() {
+fn a_repeated_empty_batch_was_decided_and_not_recalled() {
     let mut log = Log::new();
     let batch = log.batch(Vec::new());
     let first = log.append(&batch);
@@ -94,7 +94,7 @@ fn an_empty_batch_that_comes_again_was_decided_and_not_recalled() {
 }
 
 #[test]
-fn a_refusal_tells_what_is_held_only_where_the_replica_needs_it() {
+fn a_rejection_includes_the_stored_state_only_if_the_replica_needs_it() {
     let held = written(10, "held");
     let told = Some(ServerState { seq: Seq(1), state: Some(held.clone()) });
     for (edit, current) in
@@ -122,7 +122,7 @@ fn of_weight(stamp: u64, weight: usize) -> DocumentState {
 }
 
 #[test]
-fn verdicts_tell_as_many_states_as_a_message_takes_and_one_always() {
+fn verdicts_include_as_many_states_as_fit_into_a_message_and_at_least_one() {
     const TOLD: usize = sync_core::model::Limits::CHUNK.bytes;
     let half = TOLD / 2;
     for (weights, told) in [
@@ -148,7 +148,7 @@ fn verdicts_tell_as_many_states_as_a_message_takes_and_one_always() {
 }
 
 #[test]
-fn a_batch_that_shows_a_restore_is_told_so_and_not_taken() {
+fn a_batch_that_shows_a_restore_is_not_applied() {
     let (mut backup, mut lost) = (Log::new(), Log::new());
     for log in [&mut backup, &mut lost] {
         log.put("a", written(10, "one"));

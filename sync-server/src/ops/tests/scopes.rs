@@ -23,7 +23,7 @@ fn a_scope_begins_once_with_a_key() {
 }
 
 #[test]
-fn a_purge_forgets_tombstones_up_to_its_position_and_nothing_else() {
+fn a_purge_removes_tombstones_up_to_its_position_and_nothing_else() {
     let mut log = Log::new();
     log.put("a", written(10, "stays"));
     log.put("b", deleted(11));
@@ -40,7 +40,7 @@ fn a_purge_forgets_tombstones_up_to_its_position_and_nothing_else() {
 }
 
 #[test]
-fn a_purge_of_more_than_is_read_at_a_time_forgets_all_of_it() {
+fn a_purge_of_more_than_is_read_at_a_time_removes_all_of_it() {
     for count in [1_000_u64, 2_500] {
         let mut log = Log::new();
         let tombstones = (1..=count).map(|n| change(&format!("d{n}"), None, deleted(n)));
@@ -105,7 +105,7 @@ fn acknowledged(log: &mut Log, ack: &Acknowledgement) -> (Option<Fork>, Option<(
 }
 
 #[test]
-fn what_is_acknowledged_is_noted_and_never_moves_back() {
+fn an_acknowledged_position_is_recorded_and_never_moves_back() {
     let (mut log, ack) = acknowledging();
     let first = Acknowledgement { seq: Seq(1), digest: None, ..ack.clone() };
     assert_eq!(acknowledged(&mut log, &first), (None, Some((FIRST, Seq(1)))));
@@ -116,11 +116,11 @@ fn what_is_acknowledged_is_noted_and_never_moves_back() {
 }
 
 #[test]
-fn nothing_is_noted_for_who_may_only_read_or_has_another_owner() {
+fn nothing_is_recorded_for_read_only_access_or_another_owner() {
     let (mut log, ack) = acknowledging();
     let by = |noted| Acknowledgement { noted, ..ack.clone() };
     assert_eq!(acknowledged(&mut log, &by(Noted::Never)), (None, None));
-    // Before there were owners the id belonged to no principal.
+    // The id belonged to no principal before owners were stored.
     let first = Acknowledgement { seq: Seq(1), ..by(Noted::Of(Owner::of("ann"))) };
     assert_eq!(acknowledged(&mut log, &first).1, Some((FIRST, Seq(1))));
     log.cx.owner = Some(Owner::of("ann"));
@@ -155,14 +155,14 @@ fn a_replica_belongs_to_the_principal_of_its_first_push() {
 }
 
 #[test]
-fn nothing_is_noted_of_another_life() {
+fn nothing_is_recorded_of_another_epoch() {
     let (mut log, ack) = acknowledging();
     let other = Acknowledgement { epoch: Epoch([5; 16]), digest: Some(Digest(1)), ..ack };
     assert_eq!(acknowledged(&mut log, &other), (None, None));
 }
 
 #[test]
-fn digests_are_compared_where_both_stand_at_the_head() {
+fn digests_are_compared_if_both_are_at_the_head() {
     let (mut log, ack) = acknowledging();
     let reset = Reset { epoch: FIRST, reason: ResetReason::DigestDiffers };
     let differs = Acknowledgement { digest: Some(Digest(1)), ..ack.clone() };

@@ -9,7 +9,7 @@ fn unstamped(text: &str) -> DocumentState {
 }
 
 #[test]
-fn the_stamp_is_the_time_of_the_server_and_is_told() {
+fn the_stamp_is_the_time_of_the_server_and_is_returned() {
     let mut log = Log::new();
     let batch = log.batch(vec![change("a", None, unstamped("one"))]);
     let verdict = decided(log.append(&batch).verdicts).remove(0);
@@ -17,13 +17,13 @@ fn the_stamp_is_the_time_of_the_server_and_is_told() {
     assert_eq!(row.state, written(1_000, "one"));
     let current = Some(ServerState { seq: Seq(1), state: Some(row.state) });
     assert_eq!((verdict.kind, &verdict.current), (VerdictKind::Accepted, &current));
-    // The same batch is the same batch, and learns the stamp again.
+    // The same batch gets the same stamp again.
     let again = decided(log.append(&batch).verdicts).remove(0);
     assert_eq!((again.current, log.scope().head), (current, Seq(1)));
 }
 
 #[test]
-fn the_stamp_is_after_all_that_the_log_has_seen() {
+fn the_stamp_is_after_all_stamps_of_the_log() {
     let mut log = Log::new();
     log.put("a", written(1_200, "ahead of the time"));
     log.decide(change("b", None, unstamped("one")));
@@ -85,7 +85,7 @@ fn an_edit_knows_of_the_erasure_that_its_base_knows_of_and_of_no_other() {
     let verdict = log.decide(change("a", None, unstamped("other")));
     assert_eq!(verdict.kind, VerdictKind::Superseded);
     assert_eq!(log.row("a").unwrap().state.body, Some(body("edit")));
-    // One that names an erasure itself is left as it is.
+    // A change that names an erasure itself is left as it is.
     let held = log.row("a").unwrap();
     let names = DocumentState { erased: Some(revision(500)), ..unstamped("later") };
     log.decide(change("a", Some(log.on(&held)), names));

@@ -42,7 +42,7 @@ fn leaves(value: &serde_json::Value, place: &str, out: &mut std::collections::BT
 
 proptest! {
     #[test]
-    fn whoever_is_called_local_the_same_comes_out(
+    fn a_merge_does_not_depend_on_which_side_is_local(
         base in proptest::option::of(value()), one in value(), other in value(), later: bool,
     ) {
         for merge in [FieldMerge::new(), with_arrays().otherwise(FieldRule::LastWrite)] {
@@ -76,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn who_changed_nothing_changes_nothing(base in value(), one in value(), later: bool) {
+    fn a_side_without_changes_has_no_effect(base in value(), one in value(), later: bool) {
         for merge in [FieldMerge::new(), with_arrays()] {
             prop_assert!(json::same(&merged(&merge, &base, &one, &base, later), &one, 0));
             prop_assert!(json::same(&merged(&merge, &base, &base, &one, later), &one, 0));

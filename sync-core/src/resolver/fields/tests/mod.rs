@@ -10,7 +10,7 @@ use crate::model::{
     Collection, DocumentId, DocumentKey, DocumentState, ReplicaId, Revision, Scope, Stamp,
 };
 
-/// A state as a storage may hold it, also with what no write puts there any more.
+/// A state as a storage may hold it, including what no write stores any more.
 fn state(millis: u64, body: Option<&str>) -> DocumentState {
     let revision = Revision { stamp: Stamp::new(millis, 0), replica: ReplicaId([1; 16]) };
     let body = body.map(|b| Body::trusted(b.to_owned().into()).unwrap());
@@ -22,7 +22,7 @@ fn key() -> DocumentKey {
     DocumentKey::new(Scope::default(), collection, id)
 }
 
-/// What becomes of two states, the local one written later or earlier.
+/// Resolves two states, the local one written later or earlier.
 fn resolve(
     merge: &impl ConflictResolver,
     base: Option<&str>,
@@ -36,7 +36,7 @@ fn resolve(
     merge.resolve(&Conflict::new(&key(), base.as_ref(), &local, Some(&remote))).unwrap()
 }
 
-/// The body that stands at the end.
+/// Returns the body after the resolution.
 fn merged(
     merge: &FieldMerge,
     base: &str,
@@ -91,7 +91,7 @@ fn a_rule_decides_its_place_and_no_other() {
 }
 
 #[test]
-fn a_pointer_that_is_none_is_refused() {
+fn an_invalid_pointer_is_rejected() {
     for bad in ["a", "a/b", "/a~", "/~2"] {
         let error = FieldMerge::new().field(bad, FieldRule::Union).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");

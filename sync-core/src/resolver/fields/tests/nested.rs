@@ -28,7 +28,7 @@ const NESTED: &[Row] = &[
         r#"{"lines":[{"id":1,"x":[1,2],"n":2}]}"#,
         r#"{"lines":[{"id":1,"x":[3],"n":2}]}"#,
     ),
-    // Keys are what is written: 1, 1.0 and "1" are three, and large numbers are not rounded into
+    // Keys are compared as text: 1, 1.0 and "1" are three, and large numbers are not rounded into
     // one.
     (
         r#"{"lines":[{"id":1,"n":1}]}"#,
