@@ -119,9 +119,7 @@ mod tests {
         let recent = Recent::default();
         let _ = recent.after(LocalSeq(0), Limits::CHUNK);
         let revision = Revision { stamp: Stamp::new(1, 0), replica: ReplicaId([1; 16]) };
-        let (body, erased) = (Body::parse("1").ok(), None);
-        let state =
-            DocumentState { revision, author: revision, created: revision.stamp, body, erased };
+        let state = DocumentState::new(revision, Body::parse("1").ok());
         let (document, previous) = (Some(state.clone()), Some(state));
         let written = DocumentChange { document, previous, ..change(1) };
         let key = written.key.clone();

@@ -108,8 +108,7 @@ fn key(id: &str) -> DocumentKey {
 /// A document that was settled at that position.
 fn settled(id: &str, seq: u64) -> (DocumentKey, Record) {
     let revision = Revision { stamp: Stamp::new(seq, 0), replica: ReplicaId([2; 16]) };
-    let created = revision.stamp;
-    let state = DocumentState { revision, author: revision, created, body: None, erased: None };
+    let state = DocumentState::new(revision, None);
     let record = Record {
         current: Some(state),
         server_seq: sync_core::model::Seq(seq),

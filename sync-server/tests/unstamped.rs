@@ -74,13 +74,7 @@ fn change(id: &str, base: Option<BaseRef>, body: Option<&'static str>) -> Change
         id: DocumentId::new(id).unwrap(),
         base,
         base_body: None,
-        state: DocumentState {
-            revision,
-            author: revision,
-            created: Stamp::ZERO,
-            body,
-            erased: None,
-        },
+        state: DocumentState { created: Stamp::ZERO, ..DocumentState::new(revision, body) },
     }
 }
 

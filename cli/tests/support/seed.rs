@@ -45,7 +45,7 @@ pub(crate) fn server(path: &Path, documents: usize) {
             Change::new(
                 collection.clone(),
                 DocumentId::new(id(n)).unwrap(),
-                DocumentState { revision, author: revision, created: stamp, body, erased: None },
+                DocumentState { created: stamp, ..DocumentState::new(revision, body) },
             )
         };
         let cx = AppendContext {

@@ -197,10 +197,7 @@ impl DriverTask {
     fn pull(&mut self, ticket: Ticket, pull: Pull) {
         let (connection, scope) = (self.connection(), pull.scope.clone());
         let pull = async move {
-            let result = match connection {
-                Ok(connection) => connection.pull(pull).await,
-                Err(error) => Err(error),
-            };
+            let result = async { connection?.pull(pull).await }.await;
             Done::Delivered { scope, ticket, result, stream: None }
         };
         self.work.push(pull.boxed());
@@ -242,10 +239,7 @@ impl DriverTask {
             _ => Err(lost("chunk")),
         };
         let apply = async move {
-            let result = match chunk {
-                Ok(chunk) => storage.apply(cx, chunk).await,
-                Err(error) => Err(error),
-            };
+            let result = async { storage.apply(cx, chunk?).await }.await;
             Done::Applied { scope, payload, result }
         };
         self.store(apply);
@@ -297,10 +291,7 @@ impl DriverTask {
             self.batches.remove(&scope).filter(|b| b.id == push).ok_or_else(|| lost("batch"));
         let connection = self.connection();
         let push = async move {
-            let result = match (connection, batch) {
-                (Ok(connection), Ok(batch)) => connection.push(batch).await,
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            };
+            let result = async { connection?.push(batch?).await }.await;
             Done::Pushed { scope, ticket, result }
         };
         self.work.push(push.boxed());
@@ -323,10 +314,7 @@ impl DriverTask {
     fn settle_by(&mut self, scope: Scope, push: PushId, verdicts: Result<Verdicts>) {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
         let settle = async move {
-            let result = match verdicts {
-                Ok(verdicts) => storage.settle(cx, scope.clone(), push, verdicts).await,
-                Err(error) => Err(error),
-            };
+            let result = async { storage.settle(cx, scope.clone(), push, verdicts?).await }.await;
             Done::Settled { scope, result }
         };
         self.store(settle);
@@ -335,10 +323,11 @@ impl DriverTask {
     fn reset(&mut self, scope: Scope, reset: Reset) {
         let (storage, cx) = (self.parts.storage.clone(), self.context());
         let reset = async move {
-            let result = match storage.reset(cx, scope.clone(), reset).await {
-                Ok(committed) => storage.state().await.map(|s| (committed, s.checkpoint(&scope))),
-                Err(error) => Err(error),
-            };
+            let result = async {
+                let committed = storage.reset(cx, scope.clone(), reset).await?;
+                Ok((committed, storage.state().await?.checkpoint(&scope)))
+            }
+            .await;
             Done::WasReset { scope, result }
         };
         self.store(reset);

@@ -75,13 +75,7 @@ impl Change {
     /// its stamps only the revision.
     #[must_use]
     pub fn base_state(&self) -> Option<DocumentState> {
-        self.base.map(|base| DocumentState {
-            revision: base.revision,
-            author: base.revision,
-            created: base.revision.stamp,
-            body: self.base_body.clone(),
-            erased: None,
-        })
+        self.base.map(|base| DocumentState::new(base.revision, self.base_body.clone()))
     }
 
     /// Returns roughly how many bytes this change takes up, for limits.

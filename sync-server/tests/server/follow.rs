@@ -70,7 +70,7 @@ pub(crate) fn batch_of(replica: ReplicaId, n: u64) -> PushBatch {
     let change = Change::new(
         Collection::new("notes").unwrap(),
         DocumentId::new(format!("n{n}")).unwrap(),
-        DocumentState { revision, author: revision, created, body, erased: None },
+        DocumentState { created, ..DocumentState::new(revision, body) },
     );
     let (scope, changes) = (Scope::default(), vec![change]);
     PushBatch::new(scope, replica, PushId(n), changes)

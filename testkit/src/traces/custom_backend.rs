@@ -22,9 +22,7 @@ fn stored_as<C: Cores>(world: &mut World<C>, replica: usize, text: &str) -> Verd
     let seq = decided(&verdicts)[0].seq;
     let revision =
         Revision { stamp: Stamp::new(9, 0), replica: sync_core::model::ReplicaId([0xee; 16]) };
-    let created = revision.stamp;
-    let state =
-        DocumentState { revision, author: revision, created, body: Some(body(text)), erased: None };
+    let state = DocumentState::new(revision, Some(body(text)));
     let current = Some(ServerState { seq, state: Some(state) });
     let verdict = Verdict { seq, kind: VerdictKind::Accepted, current };
     let Verdicts::Decided { epoch, .. } = verdicts else { panic!("undecided") };

@@ -90,7 +90,7 @@ fn state(body: &str, by: u8) -> Option<DocumentState> {
     let revision =
         Revision { stamp: Stamp::new(1_000 + u64::from(by), 0), replica: ReplicaId([by; 16]) };
     let body = Some(Body::parse(body.to_owned()).ok()?);
-    Some(DocumentState { revision, author: revision, created: Stamp::ZERO, body, erased: None })
+    Some(DocumentState { created: Stamp::ZERO, ..DocumentState::new(revision, body) })
 }
 
 /// Returns the result of a merge, whichever side was called local.

@@ -161,13 +161,7 @@ pub(super) fn insert(collection: &str, id: &str, body: Body) -> Change {
     Change::new(
         Collection::new(collection).expect("a name"),
         DocumentId::new(id).expect("an id"),
-        DocumentState {
-            revision,
-            author: revision,
-            created: stamp,
-            body: Some(body),
-            erased: None,
-        },
+        DocumentState { created: stamp, ..DocumentState::new(revision, Some(body)) },
     )
 }
 
