@@ -204,7 +204,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(open).await {
         Ok(opened) => opened,
-        Err(e) => Err(Error::new(ErrorKind::Internal, "opening the storage broke off").because(e)),
+        Err(e) => {
+            Err(Error::new(ErrorKind::Internal, "opening the storage was interrupted").because(e))
+        }
     }
 }
 

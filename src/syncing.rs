@@ -150,7 +150,7 @@ impl Replica {
         loop {
             commits.borrow_and_update();
             let status = driver.borrow_and_update().clone();
-            let unknown = || Error::new(ErrorKind::Internal, "the sync failed without saying why");
+            let unknown = || Error::new(ErrorKind::Internal, "the sync failed without an error");
             let is_fresh = status.runs >= runs;
             if is_fresh && status.progress.phase == Phase::InSync {
                 let outbox = self.0.storage.state().await?.outbox(self.scope());

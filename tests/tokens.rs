@@ -170,7 +170,7 @@ async fn a_refused_token_is_not_retried_until_the_replica_is_started_again() {
     replica.start().await.unwrap();
     let status = is_refused(&replica).await;
     let told = status.error.unwrap().to_string();
-    assert!(told.contains("gives it again"), "{told}");
+    assert!(told.contains("returns it again"), "{told}");
     Stopped::an_hour(&replica).await;
     assert_eq!((script.times(), door.knocks()), (2, 1));
 

@@ -186,8 +186,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let committed = self.replica.write(transaction).await?;
         let state = committed.changes.into_iter().next_back().and_then(|c| c.document);
         let written = state.as_ref().and_then(|s| s.body.as_ref().map(|b| (s, b)));
-        let (state, body) = written
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "a write left no document behind"))?;
+        let (state, body) =
+            written.ok_or_else(|| Error::new(ErrorKind::Internal, "a write stored no document"))?;
         Document::new(id, state, body, false).decode(self.versions())
     }
 

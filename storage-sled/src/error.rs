@@ -14,7 +14,7 @@ fn classify(error: &sled::Error) -> Error {
     match error {
         e if is_locked(e) => Error::new(
             ErrorKind::Busy,
-            "somebody else has the folder open: sled allows one process. End the other one, or close its storage",
+            "another process has the folder open, and sled allows one: end that process, or close its storage",
         ),
         sled::Error::Io(_) => {
             Error::new(ErrorKind::Storage, "the folder cannot be read or written")
@@ -26,7 +26,7 @@ fn classify(error: &sled::Error) -> Error {
             ErrorKind::Incompatible,
             "the store was made by another program, or by another version of sled",
         ),
-        _ => Error::new(ErrorKind::Internal, "sled met a fault of its own"),
+        _ => Error::new(ErrorKind::Internal, "sled failed internally"),
     }
 }
 

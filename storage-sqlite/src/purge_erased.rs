@@ -37,7 +37,7 @@ impl<K: Kind> Core<K, Writing> {
         if !self.cut_log()? {
             return Err(self.on(Error::new(
                 ErrorKind::Busy,
-                "somebody reads the file as it was before something was erased",
+                "another connection reads the file as it was before the erasure",
             )
             .retrying(Retry::Later(None))
             .during("purge erased data")));

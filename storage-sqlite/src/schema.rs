@@ -149,7 +149,7 @@ pub(crate) fn use_write_ahead_log(connection: &Connection, patience: Duration) -
             Ok(_) => {
                 return Err(Error::new(
                     ErrorKind::Storage,
-                    "this file system does not allow what several readers beside a writer need",
+                    "this file system does not support several readers beside a writer",
                 )
                 .during("open"));
             }

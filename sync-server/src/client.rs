@@ -133,7 +133,7 @@ impl AuthenticatedClient {
         let most = options.push_limits.documents.saturating_mul(ABUSIVE);
         if batch.changes.len() > most {
             let message = format!(
-                "a batch of {} documents is far over the limit of {}, and nothing of it is looked at",
+                "a batch of {} documents is far over the limit of {}, and is rejected as a whole",
                 batch.changes.len(),
                 options.push_limits.documents
             );
@@ -171,7 +171,8 @@ impl AuthenticatedClient {
             let _room = room;
             server.append(cx, batch, Arc::new(judge)).await
         });
-        let broke_off = |e| Error::new(ErrorKind::Internal, "the append broke off").because(e);
+        let broke_off =
+            |e| Error::new(ErrorKind::Internal, "the append was interrupted").because(e);
         let mut verdicts = appended.await.map_err(broke_off)??;
         if let Verdicts::Decided { verdicts, .. } = &mut verdicts {
             // Verdicts that are returned again may name states that the principal cannot see any

@@ -14,7 +14,8 @@
 //! - [`world`]: replicas and a server without network and without threads. Every message is a value
 //!   that the test may lose, deliver twice, or deliver late.
 //! - [`sim`]: many clients under faults on virtual time, judged by oracles; failing plans are
-//! shrunk.
+//!   shrunk.
+//! - [`delta_debugging`]: finds the few items of a failing list that its failure needs.
 //! - [`proxy`]: a TCP proxy that injects faults, for tests over real sockets.
 //! - [`killed`]: processes that are killed while they write.
 //!

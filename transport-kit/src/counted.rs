@@ -39,7 +39,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         self.activity.read(into.filled().len() - before);
         if self.activity.is_over() {
-            let message = "more bytes came than the server has room for";
+            let message = "more bytes arrived than the server has room for";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, message)));
         }
         read

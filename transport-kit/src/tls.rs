@@ -168,7 +168,7 @@ pub fn server_config(chain: &[u8], key: &[u8]) -> Result<Arc<rustls::ServerConfi
             rustls::Error::InconsistentKeys(_) => invalid(
                 "the private key does not belong to the certificate, or the server's own certificate is not the first one",
             ),
-            e => invalid("the certificate and the key are of no use").because(e),
+            e => invalid("the certificate and the key cannot be used").because(e),
         })?;
     Ok(Arc::new(config))
 }

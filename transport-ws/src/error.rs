@@ -31,7 +31,7 @@ pub(crate) fn of_socket(error: tungstenite::Error) -> Error {
         #[cfg(feature = "client")]
         Ws::Protocol(ProtocolError::HttparseError(e)) => Error::new(
             ErrorKind::Network,
-            "what answered does not speak HTTP: a port for TLS has an address with wss://",
+            "the other side does not speak HTTP: the address of a port for TLS begins with wss://",
         )
         .because(e),
         e => Error::new(ErrorKind::Protocol, "the other side does not speak WebSocket").because(e),

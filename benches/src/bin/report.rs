@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("the report broke off: {e}");
+            eprintln!("the report was interrupted: {e}");
             ExitCode::FAILURE
         }
     }

@@ -248,7 +248,7 @@ impl Stage {
             "   Paris has {winner} people everywhere (the last write), Oslo is gone: {gone}, Atlantis is everywhere: {found}."
         ));
         if !agreed || !gone || !found {
-            return Err(Failure::failed("the story went wrong: that is a bug"));
+            return Err(Failure::failed("the demo failed: that is a bug"));
         }
         Ok(())
     }

@@ -152,7 +152,7 @@ impl Codec for DocumentState {
                 let erased = Some(Codec::decode(input)?);
                 (Some(Codec::decode(input)?), erased)
             }
-            n => return Err(malformed(format!("{n} does not say what there is of a body"))),
+            n => return Err(malformed(format!("{n} is no form of a body"))),
         };
         Ok(Self { revision, author, created, body, erased })
     }
@@ -285,7 +285,7 @@ impl Codec for Chunk {
             false => BTreeMap::new(),
         };
         if has_left_out && left_out.is_empty() {
-            return Err(malformed("what is left out is announced, and nothing is"));
+            return Err(malformed("omitted bodies are announced, and none follow"));
         }
         Ok(Self { covers, left_out, entries: Codec::decode(input)?, ..chunk })
     }

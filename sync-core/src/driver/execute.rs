@@ -70,8 +70,8 @@ impl DriverTask {
             }
             Event::Stalled(scope, failure) => {
                 let what = match failure.kind {
-                    ErrorKind::Superseded => "the server gives up the position again and again",
-                    _ => "what the server answers brings the sync no further",
+                    ErrorKind::Superseded => "the server resets the position repeatedly",
+                    _ => "the answers of the server make no progress",
                 };
                 self.explain(failure.kind, failure.retry, Some(scope), what);
             }
@@ -79,12 +79,11 @@ impl DriverTask {
                 self.explain(ErrorKind::Timeout, *retry, None, "there was no answer in time");
             }
             Event::Disconnected(Failure { kind: ErrorKind::Superseded, retry }) => {
-                let what = "the server answers for another replica, or another life of its log";
+                let what = "the server answers for another replica, or another epoch of its log";
                 self.explain(ErrorKind::Superseded, *retry, None, what);
             }
             Event::Diverged(scope) => {
-                let what =
-                    "the documents differ from the server's, and pulling them afresh did not help";
+                let what = "the documents differ from the server's after a full pull";
                 self.status.last_error = None;
                 self.explain(ErrorKind::Internal, Retry::Later(None), Some(scope), what);
             }

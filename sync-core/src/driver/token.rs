@@ -207,7 +207,7 @@ impl Tokens {
         let token = AssertUnwindSafe(asked).catch_unwind().await.unwrap_or_else(panicked);
         let token = token.map_err(|e| e.during("ask for a token"))?;
         if refused.as_ref() == Some(&token) {
-            let message = "the server refused the token, and the token provider gives it again";
+            let message = "the server refused the token, and the token provider returns it again";
             return Err(Error::new(ErrorKind::Unauthenticated, message));
         }
         Ok(token)

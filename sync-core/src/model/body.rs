@@ -96,8 +96,7 @@ impl Body {
     /// `InvalidInput` if the JSON is not of that type.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.0).map_err(|e| {
-            Error::new(ErrorKind::InvalidInput, "the body is not of the type that was asked for")
-                .because(e)
+            Error::new(ErrorKind::InvalidInput, "the body is not of the requested type").because(e)
         })
     }
 

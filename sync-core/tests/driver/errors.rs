@@ -106,7 +106,7 @@ async fn answers_that_move_nothing_are_shown() {
     }
     let status = until(&driver, |s| s.failures == 2).await;
     assert_eq!(status.progress.phase, Phase::Syncing);
-    is_shown(&driver, ErrorKind::Protocol, "what the server answers brings the sync no further");
+    is_shown(&driver, ErrorKind::Protocol, "the answers of the server make no progress");
     let error = status.last_error.unwrap();
     assert!(error.to_string().contains("scope default"), "{error}");
 }
@@ -122,7 +122,7 @@ async fn a_position_that_is_discarded_twice_in_a_row_is_shown() {
     }
     let (kind, message, _) = shown(&driver).await;
     assert_eq!(kind, ErrorKind::Superseded);
-    assert_eq!(message, "the server gives up the position again and again");
+    assert_eq!(message, "the server resets the position repeatedly");
 }
 
 /// The server always answers that another replica has the name of this one.
@@ -141,7 +141,7 @@ async fn a_second_new_identity_in_a_row_is_shown_as_such() {
     claims_another_replica(&mut fixture).await;
     let (kind, message, status) = shown(&driver).await;
     assert_eq!((kind, status.progress.phase), (ErrorKind::Superseded, Phase::Offline));
-    assert_eq!(message, "the server answers for another replica, or another life of its log");
+    assert_eq!(message, "the server answers for another replica, or another epoch of its log");
     assert_eq!(fixture.storage.calls("reidentify"), 2);
     assert_eq!(fixture.peer.close().await.reason, "the replica begins anew");
 }

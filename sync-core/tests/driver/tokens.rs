@@ -207,7 +207,7 @@ async fn the_refused_token_given_again_ends_the_attempts_until_the_driver_is_run
     fixture.peer.connect().await.fail(unauthenticated("not this one"));
     let status = until(&driver, |s| s.progress.refused == Some(ErrorKind::Unauthenticated)).await;
     let error = status.last_error.unwrap().to_string();
-    assert!(error.contains("the token provider gives it again"), "{error}");
+    assert!(error.contains("the token provider returns it again"), "{error}");
     fixture.peer.is_quiet_for(Duration::from_secs(60 * 60)).await;
     // The server may accept the token now.
     driver.run(Goal::ONCE).await.unwrap();

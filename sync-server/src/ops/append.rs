@@ -30,9 +30,9 @@ use sync_core::resolver::Resolution;
 /// 3. If the change was made on the state that the server holds, it is accepted, and if a newer
 ///    state was made from it already, superseded.
 /// 4. [`resolve`](Self::resolve) is called only for a conflict; two deletions, and equal bodies,
-/// are    no conflict. Its result becomes the verdict as described there. 5. A state that the
-/// resolver made is passed to [`admit`](Self::admit) as well. If it is refused    there, the
-/// verdict is *conflict*, as if it had not been resolved: the replica decides.
+///    are no conflict. Its result becomes the verdict as described there.
+/// 5. A state that the resolver made is passed to [`admit`](Self::admit) as well. If it is refused
+///    there, the verdict is *conflict*, as if it had not been resolved: the replica decides.
 ///
 /// So `admit` is called at most twice and `resolve` at most once for each change; neither is called
 /// for a batch that gets its original verdicts again. A panic of either fails the whole push with
@@ -409,7 +409,7 @@ impl LogWriter<'_> {
         if change.state.erased.is_some_and(|erased| erased > change.state.revision) {
             return Err(Rejection {
                 code: RejectionCode::Invalid,
-                reason: "it knows of an erasure that is later than itself".to_owned(),
+                reason: "it includes an erasure that is later than itself".to_owned(),
             });
         }
         // An edit of a stored state is accepted, and its author's stamp too: otherwise a clock that
@@ -436,7 +436,7 @@ impl LogWriter<'_> {
         if *created > revision.stamp.max(by.stamp).max(author) {
             return Err(Rejection {
                 code: RejectionCode::Invalid,
-                reason: "it says that the document was made after this very change".to_owned(),
+                reason: "the creation of the document is later than the change".to_owned(),
             });
         }
         judge.admit(change, current)

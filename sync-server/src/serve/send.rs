@@ -106,7 +106,7 @@ async fn in_time(
             return sent;
         }
         if written() == before {
-            return Err(Error::new(ErrorKind::Timeout, "the replica takes nothing any more"));
+            return Err(Error::new(ErrorKind::Timeout, "the replica does not read any more"));
         }
     }
 }

@@ -299,7 +299,7 @@ impl Session {
             return self.close("no greeting came in time");
         }
         if self.wants_input() && self.heard.plus(heartbeat.saturating_mul(3)) <= now {
-            return self.close("nothing was heard for too long");
+            return self.close("nothing was received for too long");
         }
         if self.said.plus(heartbeat) <= now {
             self.said = now;

@@ -119,6 +119,6 @@ impl Connection for HttpConnection {
 
 impl Drop for HttpConnection {
     fn drop(&mut self) {
-        self.hang_up("the replica let go of it");
+        self.hang_up("the replica dropped the connection");
     }
 }

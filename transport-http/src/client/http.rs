@@ -124,7 +124,7 @@ impl Http {
         let scope = scope.map_or("", Scope::as_str);
         if matches!(scope, "." | "..") {
             // URLs interpret these as relative segments, however they are encoded.
-            return Err(invalid("a scope of this name cannot be asked for over HTTP")
+            return Err(invalid("a scope of this name cannot be requested over HTTP")
                 .with("scope", format!("{scope:?}")));
         }
         if let Ok(mut path) = url.path_segments_mut() {

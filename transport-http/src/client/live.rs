@@ -151,9 +151,11 @@ impl Live {
             // Either this way of following fails, or the whole link: a request that does not wait
             // distinguishes the two.
             self.poll().await?;
-            let error =
-                Error::new(ErrorKind::Network, "changes do not come in the way that is wanted")
-                    .with("live_by", format!("{:?}", self.line.http().config.live));
+            let error = Error::new(
+                ErrorKind::Network,
+                "the server does not send changes in the required way",
+            )
+            .with("live_by", format!("{:?}", self.line.http().config.live));
             let pause = self.line.http().config.poll_interval;
             return Err(error.retrying(Retry::Later(Some(pause))));
         }

@@ -161,7 +161,7 @@ impl EventReader {
                 })?;
                 let message: Message = read_frame(&mut self.frames, Bytes::from(bytes))?;
                 T::from_message(message).ok_or_else(|| {
-                    Error::new(ErrorKind::Protocol, "an event holds another message than it says")
+                    Error::new(ErrorKind::Protocol, "an event holds another message than its name")
                 })
             }
         }

@@ -92,7 +92,9 @@ pub(super) async fn changes(State(app): State<Arc<App>>, request: Request) -> Re
         let peer = admit(&mut exchange).await?;
         let pull = if exchange.parts.method == Method::POST {
             if asked.cursor.is_some() || asked.documents.is_some() || asked.bytes.is_some() {
-                return Err(wrong("what is read stands in the body, and not in the address too"));
+                return Err(wrong(
+                    "the cursor belongs in the body, and not in the address as well",
+                ));
             }
             exchange.content::<Pull>(body, Some(&scope)).await?
         } else {
@@ -181,7 +183,9 @@ pub(super) async fn acknowledgements(State(app): State<Arc<App>>, request: Reque
         exchange.query::<Nothing>()?;
         let peer = admit(&mut exchange).await?;
         if exchange.replica()?.is_none() {
-            return Err(wrong("the header Twotide-Replica has to say who acknowledges"));
+            return Err(wrong(
+                "the header Twotide-Replica has to name the replica that acknowledges",
+            ));
         }
         let ack: Ack = exchange.content(body, Some(&scope)).await?;
         match exchange.in_time(peer.acknowledge(&ack)).await? {

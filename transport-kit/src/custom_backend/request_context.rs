@@ -175,7 +175,7 @@ impl Line {
         let lately = turn.expired.is_some_and(|e| e.elapsed() < at.interval);
         turn.expired = Some(Instant::now());
         if lately {
-            let what = "the service forgets its bookmarks faster than they can be used";
+            let what = "the bookmarks of the service expire before they can be used";
             return Err(
                 Error::new(ErrorKind::Overloaded, what).retrying(Retry::Later(Some(at.interval)))
             );

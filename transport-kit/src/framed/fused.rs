@@ -31,7 +31,7 @@ impl Fused {
     }
 
     fn check(&self) -> Result<()> {
-        let over = || Error::new(ErrorKind::Network, "the link takes nothing any more");
+        let over = || Error::new(ErrorKind::Network, "the link accepts no frames any more");
         if self.is_over { Err(over().retrying(Retry::Reconnect)) } else { Ok(()) }
     }
 
@@ -97,7 +97,7 @@ mod tests {
         let mut fused = Fused::new(broken());
         let mut send = || fused.send(Bytes::new()).now_or_never().unwrap().unwrap_err();
         assert_eq!(send().message(), "the socket broke");
-        assert_eq!(send().message(), "the link takes nothing any more");
+        assert_eq!(send().message(), "the link accepts no frames any more");
         fused.close().now_or_never().unwrap().unwrap();
     }
 

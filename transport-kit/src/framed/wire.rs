@@ -117,7 +117,7 @@ impl Wire {
                 // Checked again here: the limit must hold even if an implementation of
                 // `Compression` ignores it.
                 if bytes.len() > self.max_payload {
-                    return Err(malformed("a payload unfolds to more than the limit"));
+                    return Err(malformed("a payload decompresses to more than the limit"));
                 }
                 bytes
             }

@@ -21,7 +21,7 @@ pub(super) fn read_meta(rows: &(impl ReplicaReads + ?Sized)) -> Result<ReplicaMe
 /// Rejects the scope of local-only documents.
 pub(super) fn check_synced(scope: &Scope) -> Result<()> {
     if scope.is_local() {
-        let message = "documents of local-only collections have nothing to do with a server";
+        let message = "documents of local-only collections are never synced";
         return Err(Error::new(ErrorKind::InvalidInput, message).with("scope", scope));
     }
     Ok(())

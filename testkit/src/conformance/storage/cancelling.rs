@@ -124,7 +124,7 @@ pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness:
         drop_after(polls, storage.reset(fixture.cx(), scope(), reset)).await;
         let id = ReplicaId([0x40 + polls as u8; 16]);
         drop_after(polls, storage.reidentify(fixture.cx(), id)).await;
-        drop_after(polls, storage.claim("somebody who went".to_owned())).await;
+        drop_after(polls, storage.claim("a process that ended".to_owned())).await;
         fixture = Fixture::over(std::sync::Arc::clone(&fixture.storage)).await;
         fixture.check().await;
         assert_eq!(fixture.documents().await.len(), 25, "dropped after {polls} polls");

@@ -235,7 +235,7 @@ impl Connection for FramedConnection {
 
 impl Drop for FramedConnection {
     fn drop(&mut self) {
-        let reason = "the replica let go of the connection".to_owned();
+        let reason = "the replica dropped the connection".to_owned();
         self.signals.hang_up(Goodbye { reason, retry_after: None });
     }
 }

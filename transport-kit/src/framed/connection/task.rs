@@ -212,7 +212,7 @@ impl ConnectionTask {
                 },
                 Event::Asked(Some(command)) => self.take(command),
                 Event::Asked(None) => {
-                    let reason = "the replica let go of the connection".to_owned();
+                    let reason = "the replica dropped the connection".to_owned();
                     return End::closed(Goodbye { reason, retry_after: None });
                 }
                 Event::Heard(None) => return End::lost(ended()),
@@ -239,7 +239,7 @@ impl ConnectionTask {
             self.heard = now;
         }
         if now >= self.heard + self.heartbeat * 3 {
-            return Err(Error::new(ErrorKind::Timeout, "nothing was heard of the server")
+            return Err(Error::new(ErrorKind::Timeout, "the server sent nothing")
                 .with("seconds", (now - self.heard).as_secs_f32()));
         }
         if now >= self.sent + self.heartbeat {
