@@ -192,7 +192,9 @@ impl<D: Disks> Run<D> {
             if let Some(info) = self.links.get(&link) {
                 let (ticket, failure) =
                     (info.ticket, failure(ErrorKind::Timeout, Retry::Reconnect));
-                self.mark(client + 1, Mark::Down, || "nothing was received for too long".to_owned());
+                self.mark(client + 1, Mark::Down, || {
+                    "nothing was received for too long".to_owned()
+                });
                 self.input(client, Input::LinkLost { ticket, failure });
             }
             return;

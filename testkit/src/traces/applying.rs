@@ -131,7 +131,7 @@ pub fn a_true_conflict_is_decided_once<C: Cores>(cores: C) {
 }
 
 /// The resolution `Remote` applies the server's state, and the document is clean.
-pub fn the_resolver_says_remote<C: Cores>(cores: C) {
+pub fn the_resolver_returns_remote<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
     world.pull_all(0);
@@ -142,7 +142,7 @@ pub fn the_resolver_says_remote<C: Cores>(cores: C) {
 
 /// The resolution `Local` makes a fresh revision on the server's state; the author's stamp stays,
 /// so that an old winner does not grow younger.
-pub fn the_resolver_says_local<C: Cores>(cores: C) {
+pub fn the_resolver_returns_local<C: Cores>(cores: C) {
     let mut world = world_with(cores, ClientWins);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
     let mine = world.record(0, "notes/a").current;
@@ -158,7 +158,7 @@ pub fn the_resolver_says_local<C: Cores>(cores: C) {
 }
 
 /// The resolution `Merge` is pushed on the server's state.
-pub fn the_resolver_says_merge<C: Cores>(cores: C) {
+pub fn the_resolver_returns_merge<C: Cores>(cores: C) {
     let mut world = world_with(cores, Joining);
     in_conflict(&mut world, Some("base+mine"), Some("base+theirs"));
     world.sync_all();
@@ -168,7 +168,7 @@ pub fn the_resolver_says_merge<C: Cores>(cores: C) {
 }
 
 /// The resolution `Delete` deletes.
-pub fn the_resolver_says_delete<C: Cores>(cores: C) {
+pub fn the_resolver_returns_delete<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deleting);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
     world.sync_all();
@@ -179,7 +179,7 @@ pub fn the_resolver_says_delete<C: Cores>(cores: C) {
 /// The resolution `Defer`: the local side is shown and is not pushed, later remote states replace
 /// the pending remote state without another call, and the decision is a fresh revision on the
 /// newest of them.
-pub fn the_resolver_says_defer<C: Cores>(cores: C) {
+pub fn the_resolver_returns_defer<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     in_conflict(&mut world, Some("mine"), Some("theirs"));
     world.pull_all(0);
@@ -246,7 +246,7 @@ pub fn equal_bodies<C: Cores>(cores: C) {
 
 /// In collections that the server resolves a chunk only sets the pending remote state, and the push
 /// decides.
-pub fn the_server_resolves_and_nobody_else<C: Cores>(cores: C) {
+pub fn only_the_server_resolves<C: Cores>(cores: C) {
     let on_server = vec![(World::<C>::collection("notes"), Arc::new(Joining) as _)];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });
     in_conflict(&mut world, Some("base+mine"), Some("base+theirs"));

@@ -145,7 +145,7 @@ pub fn a_choice_survives_resets_and_restores<C: Cores>(cores: C) {
 }
 
 /// Entries of a chunk that are in collections the replica did not request are ignored.
-pub fn a_chunk_holds_more_than_was_asked_for<C: Cores>(cores: C) {
+pub fn a_chunk_holds_more_than_was_requested<C: Cores>(cores: C) {
     let mut world = world(cores);
     world.put(0, "tasks/c", "text");
     world.put(0, "notes/c", "text");

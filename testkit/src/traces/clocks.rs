@@ -23,7 +23,7 @@ fn is_of_now<C: Cores>(world: &World<C>, stamp: Stamp) -> bool {
 /// The server's clock was two hours ahead, and is corrected. Both the replica that wrote meanwhile
 /// and the one that only pulled can still push. A stamp that the log accepted may be followed by a
 /// later edit of that document; other documents get stamps of the right time.
-pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
+pub fn a_servers_clock_that_was_ahead_blocks_no_replica<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.skew_server(2 * HOUR);
     world.tell_time(0);
@@ -51,7 +51,7 @@ pub fn a_servers_clock_that_was_ahead_locks_nobody_out<C: Cores>(cores: C) {
 }
 
 /// The server's clock is set back an hour: replicas can still push edits on earlier states.
-pub fn a_servers_clock_that_goes_back_locks_nobody_out<C: Cores>(cores: C) {
+pub fn a_servers_clock_that_goes_back_blocks_no_replica<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
     world.sync_all();

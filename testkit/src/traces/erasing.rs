@@ -36,7 +36,7 @@ pub(super) fn edited<C: Cores>(cores: C) -> World<C> {
 
 /// An erasure removes the current body, the earlier version that is the base of an edit, and the
 /// edit. No resolver is called.
-pub fn an_erasure_takes_every_body<C: Cores>(cores: C) {
+pub fn an_erasure_removes_every_body<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
     assert_eq!(world.text(0, "notes/a"), None);
@@ -55,7 +55,7 @@ pub fn an_erasure_takes_every_body<C: Cores>(cores: C) {
 }
 
 /// An edit that another replica pushed before the erasure reached the server is erased too.
-pub fn an_erasure_wins_over_what_the_server_took_meanwhile<C: Cores>(cores: C) {
+pub fn an_erasure_wins_over_what_the_server_accepted_meanwhile<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
     world.push_all(1);
@@ -76,7 +76,7 @@ pub fn an_erasure_wins_over_what_the_server_took_meanwhile<C: Cores>(cores: C) {
 
 /// An edit that reaches the server after the erasure is superseded, and its replica reports that to
 /// the app.
-pub fn an_edit_that_does_not_know_of_an_erasure_stays_behind<C: Cores>(cores: C) {
+pub fn an_edit_without_the_erasure_is_discarded<C: Cores>(cores: C) {
     let mut world = edited(cores);
     world.erase(0, "notes/a");
     world.push_all(0);
@@ -311,7 +311,7 @@ pub fn an_erasure_of_what_never_left<C: Cores>(cores: C) {
 }
 
 /// A resolver on the server is not called for an erasure either.
-pub fn an_erasure_asks_no_resolver_of_the_server<C: Cores>(cores: C) {
+pub fn an_erasure_calls_no_resolver_of_the_server<C: Cores>(cores: C) {
     let on_server: Vec<(_, Arc<dyn sync_core::resolver::ConflictResolver>)> =
         vec![(World::<C>::collection("notes"), Arc::new(Joining))];
     let mut world = World::with(cores, Options { on_server, ..Options::default() });
@@ -402,7 +402,7 @@ pub fn an_erasure_that_is_known_revives_nothing<C: Cores>(cores: C) {
 
 /// An edit that knew of an erasure was removed with its scope before it was pushed. Its retry
 /// erases nothing: it conflicts with an edit that another replica made since.
-pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
+pub fn a_retry_of_an_edit_that_includes_an_erasure_erases_nothing<C: Cores>(cores: C) {
     let mut world = world_with(cores, ServerWins);
     world.put(0, "notes/a", "one");
     world.sync_all();
@@ -421,7 +421,7 @@ pub fn a_retry_erases_nothing_that_it_only_knew_of<C: Cores>(cores: C) {
 
 /// An erasure of a deleted document changes nothing for the app, and is still a separate
 /// transaction.
-pub fn an_erasure_of_a_deleted_document_travels_by_itself<C: Cores>(cores: C) {
+pub fn an_erasure_of_a_deleted_document_is_pushed_alone<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
     world.push_all(0);

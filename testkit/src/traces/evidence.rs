@@ -76,7 +76,7 @@ pub fn what_a_client_makes_up_concerns_it_alone<C: Cores>(cores: C) {
 /// A replica that only pushes knows the log from verdicts alone. Verdicts carry marks: an
 /// unannounced restore is detected with the replica's next push, and nothing that the replica wrote
 /// is lost.
-pub fn a_restore_is_found_by_what_verdicts_told<C: Cores>(cores: C) {
+pub fn a_restore_is_found_by_the_mark_of_verdicts<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(1, "notes/other", "text");
     world.push_all(1);

@@ -7,7 +7,7 @@ use crate::world::{Reply, World};
 
 /// Local-only documents are in no batch and in no digest, and documents that other replicas sync
 /// under that name are not applied.
-pub fn what_is_local_only_never_travels<C: Cores>(cores: C) {
+pub fn what_is_local_only_is_never_pushed<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.declare_local_only(0, &["drafts"]);
     world.put_local(0, "drafts/a", Some("mine"));

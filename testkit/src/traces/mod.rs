@@ -126,21 +126,21 @@ macro_rules! rule_traces {
             an_echo_of_what_is_in_flight_is_the_base
             what_is_in_flight_waits_for_the_verdict
             a_true_conflict_is_decided_once
-            the_resolver_says_remote
-            the_resolver_says_local
-            the_resolver_says_merge
-            the_resolver_says_delete
-            the_resolver_says_defer
+            the_resolver_returns_remote
+            the_resolver_returns_local
+            the_resolver_returns_merge
+            the_resolver_returns_delete
+            the_resolver_returns_defer
             a_deferred_document_is_edited
             delete_against_delete
             equal_bodies
-            the_server_resolves_and_nobody_else
+            only_the_server_resolves
             the_server_leaves_it_open
             the_server_makes_what_it_holds
             the_server_needs_a_base_and_gets_none
             a_retry_sends_the_same_batch
-            created_and_deleted_never_travels
-            created_pushed_and_deleted_travels
+            created_and_deleted_is_never_pushed
+            created_pushed_and_deleted_is_pushed
             a_retried_push_gets_the_original_verdicts
             a_cloned_replica_takes_a_new_identity
             clones_that_made_one_revision
@@ -149,8 +149,8 @@ macro_rules! rule_traces {
             a_batch_in_flight_is_known_after_a_new_identity
             an_erasure_under_an_edit_keeps_its_name
             what_an_older_copy_of_this_replica_wrote_is_not_stamped_again
-            a_servers_clock_that_was_ahead_locks_nobody_out
-            a_servers_clock_that_goes_back_locks_nobody_out
+            a_servers_clock_that_was_ahead_blocks_no_replica
+            a_servers_clock_that_goes_back_blocks_no_replica
             a_refused_edit_follows_what_the_server_holds
             a_settled_erasure_stays_known_to_a_clock_that_is_behind
             an_edit_stamped_anew_follows_the_erasure_that_is_left
@@ -166,7 +166,7 @@ macro_rules! rule_traces {
             a_restore_that_undoes_a_purge_blocks_no_edit
             a_restore_that_undoes_an_early_purge_blocks_no_edit
             a_restore_that_undoes_the_purge_of_an_erasure_blocks_no_edit
-            a_restore_is_found_by_what_verdicts_told
+            a_restore_is_found_by_the_mark_of_verdicts
             a_restore_is_found_by_an_acknowledgement
             a_deferred_conflict_ends_when_the_app_writes_the_same
             a_deferred_conflict_ends_when_the_server_holds_the_same
@@ -199,8 +199,8 @@ macro_rules! rule_traces {
             stamps_taken_anew_are_unique
             a_refused_stamp_and_edited_since
             a_child_is_stamped_after_its_parent
-            a_full_pull_finds_out_what_is_gone
-            a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert
+            a_full_pull_removes_what_is_absent
+            a_full_pull_removes_what_is_absent_beside_a_deferred_insert
             a_full_pull_is_safe_up_to_its_floor
             a_full_pull_leaves_dirty_documents_to_the_push
             a_refused_edit_of_what_a_full_pull_did_not_find
@@ -224,7 +224,7 @@ macro_rules! rule_traces {
             a_restore_while_absent_waits_for_a_verdict
             a_restore_while_absent_waits_for_the_app
             only_what_lies_above_the_cut_is_offered_again
-            everybody_offers_everything_again
+            every_replica_offers_everything_again
             a_reoffer_over_an_older_one
             a_reoffer_over_a_newer_one
             a_reoffer_over_a_descendant_of_a_newer_one
@@ -236,16 +236,16 @@ macro_rules! rule_traces {
             a_merge_is_lost
             a_merge_is_lost_in_flight
             a_reoffer_after_a_purge
-            a_silent_restore_is_found_by_terms
+            an_unannounced_restore_is_found_by_starts
             two_lives_under_one_epoch
-            a_chunk_asked_for_ahead_is_from_a_restored_server
+            a_chunk_requested_ahead_is_from_a_restored_server
             a_refused_edit_on_a_lost_state
             a_refused_reoffer
             a_conflict_with_an_empty_log
             a_position_ahead_of_the_head
             a_collection_added_later_backfills
             a_chunk_never_cuts_an_append
-            a_transaction_that_could_not_travel_is_refused
+            a_transaction_that_could_not_be_pushed_is_refused
             a_transaction_happens_whole
             a_scope_that_is_gone
             batches_are_counted_on_after_a_scope_was_forgotten
@@ -255,13 +255,13 @@ macro_rules! rule_traces {
             a_collection_that_is_left_out_leaves_and_comes_back
             from_some_collections_to_all
             a_choice_survives_resets_and_restores
-            a_chunk_holds_more_than_was_asked_for
+            a_chunk_holds_more_than_was_requested
             a_choice_in_the_middle_of_a_full_pull
             a_collection_that_may_be_seen_is_filled_in
             a_collection_that_may_be_seen_in_the_middle_of_a_full_pull
-            an_erasure_takes_every_body
-            an_erasure_wins_over_what_the_server_took_meanwhile
-            an_edit_that_does_not_know_of_an_erasure_stays_behind
+            an_erasure_removes_every_body
+            an_erasure_wins_over_what_the_server_accepted_meanwhile
+            an_edit_without_the_erasure_is_discarded
             what_is_in_flight_is_erased_here
             what_is_in_flight_is_erased_by_another
             the_others_of_a_batch_are_settled_as_ever
@@ -276,17 +276,17 @@ macro_rules! rule_traces {
             two_erasures
             an_erasure_of_what_was_deleted
             an_erasure_of_what_never_left
-            an_erasure_asks_no_resolver_of_the_server
+            an_erasure_calls_no_resolver_of_the_server
             an_erasure_with_a_wrong_clock
             a_refused_erasure
-            a_refused_edit_that_knew_of_an_erasure
+            a_refused_edit_that_includes_an_erasure
             an_erasure_is_lost_in_a_restore
             an_erased_tombstone_is_purged
-            an_erasure_of_a_deleted_document_travels_by_itself
+            an_erasure_of_a_deleted_document_is_pushed_alone
             an_erasure_that_is_known_revives_nothing
-            a_retry_erases_nothing_that_it_only_knew_of
+            a_retry_of_an_edit_that_includes_an_erasure_erases_nothing
             an_erasure_after_a_digest_reset
-            what_is_local_only_never_travels
+            what_is_local_only_is_never_pushed
             a_local_only_collection_is_untouched_by_resets
             a_collection_that_was_local_only_is_pulled
             a_purge_does_not_overtake_a_backfill

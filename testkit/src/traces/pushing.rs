@@ -28,7 +28,7 @@ pub fn a_retry_sends_the_same_batch<C: Cores>(cores: C) {
 }
 
 /// A document that was created and deleted before any batch is never pushed.
-pub fn created_and_deleted_never_travels<C: Cores>(cores: C) {
+pub fn created_and_deleted_is_never_pushed<C: Cores>(cores: C) {
     let mut world = World::new(cores, 1);
     world.put(0, "notes/a", "one");
     world.put(0, "notes/a", "two");
@@ -42,7 +42,7 @@ pub fn created_and_deleted_never_travels<C: Cores>(cores: C) {
 }
 
 /// The server may know a document that was in a batch: its deletion is pushed.
-pub fn created_pushed_and_deleted_travels<C: Cores>(cores: C) {
+pub fn created_pushed_and_deleted_is_pushed<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
     let pushed = batch(&mut world, 0);

@@ -44,7 +44,7 @@ pub fn a_refused_erasure<C: Cores>(cores: C) {
 /// The server rejects an edit that knows of a purged erasure, while another replica has written the
 /// document anew. The new document is shown, whether it arrived before the push, between push and
 /// verdict, or afterwards.
-pub fn a_refused_edit_that_knew_of_an_erasure<C: Cores>(cores: C) {
+pub fn a_refused_edit_that_includes_an_erasure<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let all = ["notes/before", "notes/between", "notes/after"];
     for name in all {

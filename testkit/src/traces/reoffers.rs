@@ -37,7 +37,7 @@ pub fn only_what_lies_above_the_cut_is_offered_again<C: Cores>(cores: C) {
 
 /// The server loses everything: the first replica to connect offers it again, and no conflict
 /// arises.
-pub fn everybody_offers_everything_again<C: Cores>(cores: C) {
+pub fn every_replica_offers_everything_again<C: Cores>(cores: C) {
     let mut world = World::new(cores, 3);
     let empty = world.backup();
     world.put(0, "notes/a", "one");
@@ -261,7 +261,7 @@ pub fn a_reoffer_after_a_purge<C: Cores>(cores: C) {
 
 /// An unannounced restore is detected by the ids of the server's starts, although the head has
 /// passed the replica's position.
-pub fn a_silent_restore_is_found_by_terms<C: Cores>(cores: C) {
+pub fn an_unannounced_restore_is_found_by_starts<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     world.put(0, "notes/a", "one");
     world.sync_all();
@@ -304,7 +304,7 @@ pub fn two_lives_under_one_epoch<C: Cores>(cores: C) {
 
 /// A chunk that was requested ahead comes from a server that was restored without an announcement
 /// meanwhile: the replica rejects it, although epoch and position fit, and the restore is detected.
-pub fn a_chunk_asked_for_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
+pub fn a_chunk_requested_ahead_is_from_a_restored_server<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     let empty = world.backup();
     for name in ["notes/a", "notes/b"] {

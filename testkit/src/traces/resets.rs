@@ -35,7 +35,7 @@ fn below_the_horizon<C: Cores>(world: &mut World<C>, replica: usize) -> bool {
 
 /// Below the horizon everything is pulled afresh, and clean documents that were not delivered are
 /// removed.
-pub fn a_full_pull_finds_out_what_is_gone<C: Cores>(cores: C) {
+pub fn a_full_pull_removes_what_is_absent<C: Cores>(cores: C) {
     let mut world = World::new(cores, 2);
     away_past_the_horizon(&mut world, &["notes/a", "notes/b", "notes/c"], &["notes/b"]);
     assert!(below_the_horizon(&mut world, 1));
@@ -74,7 +74,7 @@ pub fn a_full_pull_is_safe_up_to_its_floor<C: Cores>(cores: C) {
 
 /// A replica that holds only deferred conflicts still knows server states: a full pull that
 /// begins again finds that they are gone, also if the previous full pull had delivered them.
-pub fn a_full_pull_finds_out_what_is_gone_beside_a_deferred_insert<C: Cores>(cores: C) {
+pub fn a_full_pull_removes_what_is_absent_beside_a_deferred_insert<C: Cores>(cores: C) {
     let mut world = world_with(cores, Deferring);
     for name in ["notes/a", "notes/b"] {
         world.put(0, name, "first");

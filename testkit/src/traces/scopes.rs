@@ -62,7 +62,7 @@ pub fn a_chunk_never_cuts_an_append<C: Cores>(cores: C) {
 }
 
 /// A transaction over the push limits is refused when it is written.
-pub fn a_transaction_that_could_not_travel_is_refused<C: Cores>(cores: C) {
+pub fn a_transaction_that_could_not_be_pushed_is_refused<C: Cores>(cores: C) {
     let mut options = Options::default();
     options.write.transaction.documents = 2;
     options.write.body_bytes = 100;

@@ -87,7 +87,7 @@ pub async fn a_merge_is_a_valid_document(subject: Subject) -> Outcome {
 
 /// A body that the resolver does not request does not change its result: a server has a base's body
 /// only if the resolver declares that it needs it.
-pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> Outcome {
+pub async fn an_unrequested_base_makes_no_difference(subject: Subject) -> Outcome {
     for met in over(&subject.documents) {
         let Some(base) = met.base.clone() else { continue };
         let on_replica = answer(&subject, &met);
@@ -101,7 +101,7 @@ pub async fn what_it_does_not_ask_for_makes_no_difference(subject: Subject) -> O
 }
 
 /// Merging the same state again and again reaches a fixed point: nothing grows with each retry.
-pub async fn merging_the_same_again_comes_to_rest(subject: Subject) -> Outcome {
+pub async fn merging_the_same_again_terminates(subject: Subject) -> Outcome {
     const ROUNDS: usize = 8;
     for met in over(&subject.documents) {
         let (mut now, mut rests) = (met.clone(), false);

@@ -29,9 +29,9 @@ macro_rules! resolver_conformance_faults {
             /// The resolver reads the base without declaring it: a server decides otherwise than a
             /// replica.
             reads_the_base_silently ReadsTheBaseSilently
-                => what_it_does_not_ask_for_makes_no_difference
+                => an_unrequested_base_makes_no_difference
             /// A merge joins both sides, including what it joined before.
-            merges_grow MergesGrow => merging_the_same_again_comes_to_rest
+            merges_grow MergesGrow => merging_the_same_again_terminates
         }
     };
 }

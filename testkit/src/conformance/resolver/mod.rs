@@ -97,11 +97,11 @@ macro_rules! resolver_conformance_cases {
             ordinary_documents_are_decided
             odd_documents_do_no_harm
             a_merge_is_a_valid_document
-            what_it_does_not_ask_for_makes_no_difference
-            merging_the_same_again_comes_to_rest
-            replicas_become_equal_whoever_syncs_first
+            an_unrequested_base_makes_no_difference
+            merging_the_same_again_terminates
+            replicas_become_equal_in_any_order_of_syncs
             replicas_become_equal_when_the_server_resolves
-            three_replicas_come_to_rest
+            three_replicas_converge
         }
     };
 }

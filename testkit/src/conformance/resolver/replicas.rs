@@ -64,7 +64,7 @@ fn become_equal(options: &Options, documents: &[Body]) {
 }
 
 /// Two replicas that disagree about every document become equal, in whatever order they sync.
-pub async fn replicas_become_equal_whoever_syncs_first(subject: Subject) -> Outcome {
+pub async fn replicas_become_equal_in_any_order_of_syncs(subject: Subject) -> Outcome {
     let options = Options { resolver: Arc::clone(&subject.resolver), ..Options::default() };
     become_equal(&options, &subject.documents);
     Ok(())
@@ -82,7 +82,7 @@ pub async fn replicas_become_equal_when_the_server_resolves(subject: Subject) ->
 
 /// Three replicas that keep disagreeing converge after each round, and every conflict is decided a
 /// bounded number of times.
-pub async fn three_replicas_come_to_rest(subject: Subject) -> Outcome {
+pub async fn three_replicas_converge(subject: Subject) -> Outcome {
     const ROUNDS: usize = 6;
     const DOCUMENTS: usize = 5;
     let options =

@@ -66,7 +66,7 @@ pub async fn positions_are_commit_order<H: ServerStorageHarness>(harness: H) -> 
 
 /// A reader that has followed the log to a position has received the newest state of every document
 /// at or below it, at every moment and with many writers.
-pub async fn followers_see_everything_below_their_position<H: ServerStorageHarness>(
+pub async fn followers_receive_everything_below_their_position<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     const WRITERS: u8 = 4;
@@ -213,7 +213,7 @@ pub async fn a_dropped_append_is_whole<H: ServerStorageHarness>(harness: H) -> O
 }
 
 /// Whichever other future is dropped, the storage is consistent and answers the next call.
-pub async fn whatever_is_dropped_the_next_call_works<H: ServerStorageHarness>(
+pub async fn after_a_dropped_call_the_next_one_works<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     use sync_core::model::{Epoch, Scope};
@@ -283,7 +283,7 @@ pub async fn two_processes_share_a_log<H: ServerStorageHarness>(harness: H) -> O
 }
 
 /// A document that is twice in a push is sent once, in its newest state.
-pub async fn a_document_twice_in_a_push_is_told_once<H: ServerStorageHarness>(
+pub async fn a_document_twice_in_a_push_is_one_entry<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     let fixture = Fixture::open(&harness).await;

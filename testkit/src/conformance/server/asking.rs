@@ -34,9 +34,7 @@ async fn nothing_new(fixture: &Fixture, at: &Cursor) -> ServerScope {
 
 /// A reader at the head receives every commit that follows its last read: pushes, purges and new
 /// epochs.
-pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>(
-    harness: H,
-) -> Outcome {
+pub async fn a_read_at_the_head_sees_every_commit<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.push(&[("a", Some("1")), ("b", Some("1"))]).await;
     for n in 0..20 {
@@ -71,7 +69,7 @@ pub async fn who_asks_at_the_head_hears_of_every_commit<H: ServerStorageHarness>
 }
 
 /// A reader at the head receives the commits of another process.
-pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarness>(
+pub async fn a_read_at_the_head_sees_commits_of_other_processes<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     harness.capabilities().need_several_handles()?;
@@ -89,7 +87,7 @@ pub async fn who_asks_at_the_head_hears_of_other_processes<H: ServerStorageHarne
 
 /// A reader that polls while a client pushes receives every push that was answered before its read,
 /// and never a lower head than before.
-pub async fn who_asks_meanwhile_hears_of_what_was_answered<H: ServerStorageHarness>(
+pub async fn a_read_meanwhile_sees_answered_appends<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     const PUSHES: u64 = 60;

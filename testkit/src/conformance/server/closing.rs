@@ -54,7 +54,7 @@ pub async fn after_closing_everything_fails_as_closed<H: ServerStorageHarness>(
 
 /// Closing finishes earlier calls: acknowledged changes are there afterwards, and the others were
 /// rejected as a whole.
-pub async fn closing_finishes_what_was_asked<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn closing_finishes_earlier_calls<H: ServerStorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let fixture = Fixture::open(&harness).await;
     fixture.scope().await;

@@ -16,7 +16,7 @@ use super::fixture::{Fixture, Told, change, context, decided, insert};
 
 /// A change that was not made on the current state is a conflict: it is not stored, and its verdict
 /// has the current state.
-pub async fn a_conflict_tells_the_current_state<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn a_conflict_carries_the_current_state<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.push(&[("a", Some("1")), ("b", Some("1")), ("gone", Some("1"))]).await;
     let old = [fixture.next("a", Some("\"late\"")), fixture.next("gone", Some("\"late\""))];
@@ -139,7 +139,9 @@ pub async fn a_stamp_too_far_ahead_is_rejected<H: ServerStorageHarness>(harness:
 
 /// A conflict that the server resolves ends as the judge decides; a merge is a state of the server,
 /// later than both.
-pub async fn the_server_resolves_as_the_judge_says<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn the_server_resolves_as_the_judge_decides<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let names = ["local", "remote", "merge", "delete", "defer"];
     fixture.push(&names.map(|n| (n, Some("\"theirs\"")))).await;
@@ -215,7 +217,7 @@ pub async fn a_merge_that_is_not_admitted_is_a_conflict<H: ServerStorageHarness>
 
 /// The states in the verdicts on one push are bounded, so that they fit into a message; one is
 /// always included.
-pub async fn told_states_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn states_in_verdicts_are_bounded<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let large = format!("\"{}\"", "x".repeat(900_000));
     let names: Vec<_> = (0..8).map(|n| format!("large-{n}")).collect();

@@ -52,7 +52,9 @@ pub async fn an_erasure_wins_whatever_it_was_made_on<H: ServerStorageHarness>(
 /// A rejected erasure changes nothing, and its verdict has the current state, because the replica
 /// that sent it has removed its own copy. An erasure that claims to know of a later one than itself
 /// is rejected.
-pub async fn a_refused_erasure_tells_what_is_held<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn a_refused_erasure_carries_the_current_state<H: ServerStorageHarness>(
+    harness: H,
+) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.push(&[("a", Some("1"))]).await;
     let before = fixture.all().await;

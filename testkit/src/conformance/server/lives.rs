@@ -37,7 +37,7 @@ pub async fn a_scope_begins_once<H: ServerStorageHarness>(harness: H) -> Outcome
 
 /// A purge removes the tombstones up to a position and moves the horizon there; a reader below it
 /// gets a reset.
-pub async fn a_purge_forgets_tombstones_and_moves_the_horizon<H: ServerStorageHarness>(
+pub async fn a_purge_removes_tombstones_and_moves_the_horizon<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     let fixture = Fixture::open(&harness).await;

@@ -109,48 +109,48 @@ macro_rules! server_storage_conformance_cases {
             an_append_is_there_when_it_returns
             positions_are_commit_order
             two_processes_share_a_log
-            a_document_twice_in_a_push_is_told_once
-            followers_see_everything_below_their_position
+            a_document_twice_in_a_push_is_one_entry
+            followers_receive_everything_below_their_position
             readers_see_whole_pushes
             a_judge_that_panics_fails_its_push_whole
             a_dropped_append_is_whole
-            whatever_is_dropped_the_next_call_works
+            after_a_dropped_call_the_next_one_works
             a_retry_gets_the_original_verdicts
             a_retry_is_recognised_after_reopening
             a_retry_is_recognised_after_a_crash
             an_older_push_is_stale
-            another_push_under_a_known_name_is_cloned
-            a_recalled_push_is_told_its_verdicts
-            a_recalled_push_is_not_taken_any_more
+            another_push_under_a_known_id_is_cloned
+            a_recalled_push_gets_its_verdicts
+            a_recalled_push_is_never_appended
             pushes_are_remembered_for_each_replica_and_scope
-            a_conflict_tells_the_current_state
+            a_conflict_carries_the_current_state
             what_absent_matches
             the_same_state_is_accepted_in_any_push
             a_rejected_change_is_not_stored
             a_stamp_too_far_ahead_is_rejected
-            the_server_resolves_as_the_judge_says
+            the_server_resolves_as_the_judge_decides
             a_merge_that_is_not_admitted_is_a_conflict
             an_erasure_wins_whatever_it_was_made_on
-            a_refused_erasure_tells_what_is_held
+            a_refused_erasure_carries_the_current_state
             nothing_is_left_in_the_files_of_what_was_erased
-            told_states_are_bounded
+            states_in_verdicts_are_bounded
             every_document_once_at_its_newest_position
             a_chunk_holds_exactly_what_follows
             a_chunk_never_cuts_a_push
             chunks_are_bounded_and_move_on
-            only_visible_collections_are_told
-            only_chosen_collections_are_told
+            only_visible_collections_are_read
+            only_chosen_collections_are_read
             a_collection_further_behind_is_filled_in
-            who_asks_at_the_head_hears_of_every_commit
-            who_asks_at_the_head_hears_of_other_processes
-            who_asks_meanwhile_hears_of_what_was_answered
+            a_read_at_the_head_sees_every_commit
+            a_read_at_the_head_sees_commits_of_other_processes
+            a_read_meanwhile_sees_answered_appends
             an_unknown_scope_is_not_found
             scopes_come_by_pages
             scopes_are_apart
             positions_of_another_log_are_a_fork
             bodies_and_names_come_back_byte_for_byte
             a_scope_begins_once
-            a_purge_forgets_tombstones_and_moves_the_horizon
+            a_purge_removes_tombstones_and_moves_the_horizon
             a_purge_reaches_everything
             a_new_epoch_begins_once
             an_unannounced_restore_is_found
@@ -163,7 +163,7 @@ macro_rules! server_storage_conformance_cases {
             a_full_disk_fails_whole_and_recovers
             closing_twice_is_fine
             after_closing_everything_fails_as_closed
-            closing_finishes_what_was_asked
+            closing_finishes_earlier_calls
         }
     };
 }

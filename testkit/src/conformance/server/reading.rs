@@ -128,7 +128,7 @@ pub async fn chunks_are_bounded_and_move_on<H: ServerStorageHarness>(harness: H)
 }
 
 /// A reader receives the collections that it may read, and moves past the others.
-pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn only_visible_collections_are_read<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     for n in 0..10 {
         let names = [format!("open/{n}"), format!("secret/{n}"), format!("also open/{n}")];
@@ -165,7 +165,7 @@ pub async fn only_visible_collections_are_told<H: ServerStorageHarness>(harness:
 
 /// A reader receives the collections that its cursor names, among those that it may read, and moves
 /// past all others.
-pub async fn only_chosen_collections_are_told<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn only_chosen_collections_are_read<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     for n in 0..10 {
         let names = [format!("a/{n}"), format!("b/{n}"), format!("secret/{n}")];

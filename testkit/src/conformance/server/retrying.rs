@@ -119,7 +119,7 @@ pub async fn an_older_push_is_stale<H: ServerStorageHarness>(harness: H) -> Outc
 }
 
 /// Another push under a known id shows that the replica was cloned: it has no effect.
-pub async fn another_push_under_a_known_name_is_cloned<H: ServerStorageHarness>(
+pub async fn another_push_under_a_known_id_is_cloned<H: ServerStorageHarness>(
     harness: H,
 ) -> Outcome {
     let fixture = Fixture::open(&harness).await;
@@ -145,7 +145,7 @@ pub async fn another_push_under_a_known_name_is_cloned<H: ServerStorageHarness>(
 }
 
 /// A push that is recalled after it was appended gets its verdicts.
-pub async fn a_recalled_push_is_told_its_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn a_recalled_push_gets_its_verdicts<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let (pushed, told) = pushed(&fixture).await;
     assert_eq!(unchanged(&fixture, "the recall", &recall(&pushed)).await, told);
@@ -157,7 +157,7 @@ pub async fn a_recalled_push_is_told_its_verdicts<H: ServerStorageHarness>(harne
 
 /// A push that is recalled before it was appended has no effect, even if it arrives later and after
 /// the storage was opened again.
-pub async fn a_recalled_push_is_not_taken_any_more<H: ServerStorageHarness>(harness: H) -> Outcome {
+pub async fn a_recalled_push_is_never_appended<H: ServerStorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let replica = ReplicaId([0x22; 16]);
     fixture.append(&batch(replica, 2, vec![insert("z", "1")])).await;

@@ -225,7 +225,7 @@ pub async fn an_echo_is_no_conflict<H: StorageHarness>(harness: H) -> Outcome {
 
 /// A true conflict calls the resolver once, and its decision is what the app reads and what is
 /// pushed.
-pub async fn a_conflict_asks_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn a_conflict_calls_the_resolver_once<H: StorageHarness>(harness: H) -> Outcome {
     let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     let names = ["local", "remote", "merge", "delete"];
@@ -306,7 +306,7 @@ pub async fn a_resolver_that_fails_defers<H: StorageHarness>(harness: H) -> Outc
 
 /// A full pull, after a reset, finds the documents that are gone on the server, and keeps local
 /// edits.
-pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn a_full_pull_removes_what_is_absent<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 6);
@@ -334,9 +334,7 @@ pub async fn a_full_pull_finds_out_what_is_gone<H: StorageHarness>(harness: H) -
 
 /// A chunk that was requested ahead, and that comes from a server that was restored meanwhile, is
 /// not applied: it would remove the evidence of the fork.
-pub async fn a_chunk_of_a_restored_server_is_not_taken_in<H: StorageHarness>(
-    harness: H,
-) -> Outcome {
+pub async fn a_chunk_of_a_restored_server_is_not_applied<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 6);

@@ -97,7 +97,7 @@ pub async fn a_dropped_push_is_whole<H: StorageHarness>(harness: H) -> Outcome {
 }
 
 /// Whichever other future is dropped, the storage is consistent and answers the next call.
-pub async fn whatever_is_dropped_the_next_call_works<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn after_a_dropped_call_the_next_one_works<H: StorageHarness>(harness: H) -> Outcome {
     let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 20);

@@ -77,7 +77,7 @@ pub async fn after_closing_everything_fails_as_closed<H: StorageHarness>(harness
 
 /// Closing finishes earlier calls: acknowledged writes are there afterwards, and the others were
 /// rejected as a whole.
-pub async fn closing_finishes_what_was_asked<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn closing_finishes_earlier_calls<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_durable()?;
     let fixture = Fixture::open(&harness).await;
     let tasks: Vec<_> = (0..40)

@@ -60,7 +60,7 @@ async fn assert_recalled(fixture: &Fixture, flying: &PushBatch) {
 
 /// An erasure removes every body of a document at once: the current one, its base, the one in
 /// flight, rejected ones, and those in the feed. The push is an erased tombstone.
-pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn an_erasure_removes_everything_of_a_document<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.feed(LocalSeq(0), ALL).await;
     let mut log = Log::new();
@@ -90,9 +90,7 @@ pub async fn an_erasure_takes_everything_of_a_document<H: StorageHarness>(harnes
 
 /// An erasure by another replica also removes everything, without calling the resolver, and the app
 /// is notified.
-pub async fn an_erasure_that_is_heard_of_takes_everything<H: StorageHarness>(
-    harness: H,
-) -> Outcome {
+pub async fn a_received_erasure_removes_everything<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     fixture.feed(LocalSeq(0), ALL).await;
     let mut log = Log::new();

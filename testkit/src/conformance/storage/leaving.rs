@@ -184,7 +184,7 @@ pub async fn a_new_identity_stamps_edits_anew<H: StorageHarness>(harness: H) -> 
 
 /// The feed reports what was forgotten: as deletions, or as a gap after which the reader has to
 /// read everything again.
-pub async fn the_feed_tells_what_was_forgotten<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn the_feed_reports_a_gap<H: StorageHarness>(harness: H) -> Outcome {
     for listens in [false, true] {
         let fixture = Fixture::open(&harness).await;
         if listens {

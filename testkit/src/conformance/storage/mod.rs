@@ -130,7 +130,7 @@ macro_rules! storage_conformance_cases {
             bodies_are_kept_byte_for_byte
             names_are_compared_by_their_bytes
             the_base_is_the_settled_state_before_the_first_edit
-            created_and_deleted_in_between_never_travels
+            created_and_deleted_in_between_is_never_pushed
             stamps_only_grow
             the_servers_time_corrects_the_clock
             get_answers_every_key_in_its_place
@@ -138,7 +138,7 @@ macro_rules! storage_conformance_cases {
             pages_are_bounded
             paging_goes_on_from_a_document
             paging_is_complete_while_others_write
-            the_feed_tells_every_change_in_order
+            the_feed_returns_every_change_in_order
             following_the_feed_misses_nothing
             every_commit_moves_the_counter
             the_state_is_what_a_recount_gives
@@ -148,19 +148,19 @@ macro_rules! storage_conformance_cases {
             an_empty_chunk_moves_the_position
             own_writes_come_back
             a_body_that_was_left_out_is_completed
-            a_body_that_is_not_here_is_asked_for
+            a_missing_body_is_requested
             what_arrives_during_a_push_is_not_lost
             an_echo_is_no_conflict
-            a_conflict_asks_the_resolver_once
+            a_conflict_calls_the_resolver_once
             a_resolver_that_fails_defers
-            a_full_pull_finds_out_what_is_gone
+            a_full_pull_removes_what_is_absent
             tombstones_leave_with_the_horizon
             tombstones_stay_until_the_head
-            a_chunk_of_a_restored_server_is_not_taken_in
+            a_chunk_of_a_restored_server_is_not_applied
             a_batch_is_the_same_until_it_is_settled
             a_batch_is_bounded
             batches_hold_whole_transactions_in_order
-            ten_thousand_edits_leave_in_bounded_batches
+            ten_thousand_edits_are_pushed_in_bounded_batches
             what_is_accepted_is_clean
             an_edit_during_the_push_stays
             verdicts_on_another_batch_change_nothing
@@ -168,7 +168,7 @@ macro_rules! storage_conformance_cases {
             a_recalled_batch_is_formed_anew
             a_verdict_never_moves_the_position
             a_late_verdict_does_not_go_back
-            what_the_server_made_of_it_is_taken_in
+            a_merged_state_is_applied
             a_refused_edit_moves_into_the_quarantine
             a_conflict_verdict_is_resolved
             a_refused_stamp_is_taken_anew
@@ -183,12 +183,12 @@ macro_rules! storage_conformance_cases {
             two_processes_follow_one_feed
             a_forgotten_scope_leaves_nothing_but_own_edits
             a_forgotten_collection_leaves_the_others
-            the_feed_tells_what_was_forgotten
+            the_feed_reports_a_gap
             a_reset_keeps_unsynced_edits
             after_a_reset_everything_is_pulled_afresh
             a_new_identity_stamps_edits_anew
-            an_erasure_takes_everything_of_a_document
-            an_erasure_that_is_heard_of_takes_everything
+            an_erasure_removes_everything_of_a_document
+            a_received_erasure_removes_everything
             nothing_is_left_in_the_files_of_what_was_erased
             only_what_was_chosen_is_synced
             a_collection_that_is_chosen_later_is_pulled_from_the_beginning
@@ -199,16 +199,16 @@ macro_rules! storage_conformance_cases {
             what_was_closed_is_there_again
             an_acknowledged_write_survives_a_crash
             a_batch_survives_a_crash
-            a_crash_leaves_one_moment
+            a_crash_leaves_one_state
             decisions_survive_a_crash
             a_full_disk_fails_whole_and_recovers
             closing_twice_is_fine
             after_closing_everything_fails_as_closed
-            closing_finishes_what_was_asked
+            closing_finishes_earlier_calls
             a_dropped_write_is_whole
             a_dropped_apply_is_whole
             a_dropped_push_is_whole
-            whatever_is_dropped_the_next_call_works
+            after_a_dropped_call_the_next_one_works
             many_callers_write_at_once
             readers_see_whole_transactions
             readers_see_whole_chunks

@@ -51,7 +51,7 @@ pub async fn a_body_that_was_left_out_is_completed<H: StorageHarness>(harness: H
 
 /// A body that was left out and is missing here, or differs, is requested: nothing of the chunk is
 /// applied, and the result holds the reason.
-pub async fn a_body_that_is_not_here_is_asked_for<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn a_missing_body_is_requested<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     fixture.put("a", "\"one\"").await;

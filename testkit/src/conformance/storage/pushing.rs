@@ -143,7 +143,9 @@ pub async fn batches_hold_whole_transactions_in_order<H: StorageHarness>(harness
 
 /// An outbox of ten thousand edits is pushed in bounded batches, every edit once, in the order in
 /// which they were written.
-pub async fn ten_thousand_edits_leave_in_bounded_batches<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn ten_thousand_edits_are_pushed_in_bounded_batches<H: StorageHarness>(
+    harness: H,
+) -> Outcome {
     const EDITS: usize = 10_000;
     let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();

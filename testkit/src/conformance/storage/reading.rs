@@ -153,7 +153,7 @@ pub async fn paging_is_complete_while_others_write<H: StorageHarness>(harness: H
 }
 
 /// The feed returns every document that changed, in order, from any place and with any page size.
-pub async fn the_feed_tells_every_change_in_order<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn the_feed_returns_every_change_in_order<H: StorageHarness>(harness: H) -> Outcome {
     let fixture = Fixture::open(&harness).await;
     let mut log = Log::new();
     log.fill("r", 10);

@@ -178,7 +178,7 @@ pub async fn a_late_verdict_does_not_go_back<H: StorageHarness>(harness: H) -> O
 
 /// The server's result of a push (superseded, merged) is what the replica shows; a later edit is
 /// kept.
-pub async fn what_the_server_made_of_it_is_taken_in<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn a_merged_state_is_applied<H: StorageHarness>(harness: H) -> Outcome {
     let mut fixture = Fixture::open(&harness).await;
     let (resolvers, calls) = Told::resolvers(|| Ok(Resolution::Local));
     fixture.resolvers = resolvers;

@@ -108,7 +108,7 @@ pub async fn a_batch_survives_a_crash<H: StorageHarness>(harness: H) -> Outcome 
 
 /// After a crash, documents and checkpoint are consistent, whenever it happened: missing documents
 /// are pulled again, and none is skipped.
-pub async fn a_crash_leaves_one_moment<H: StorageHarness>(harness: H) -> Outcome {
+pub async fn a_crash_leaves_one_state<H: StorageHarness>(harness: H) -> Outcome {
     harness.capabilities().need_crash()?;
     let mut fixture = Fixture::open(&harness).await;
     let mut log = Log::new();

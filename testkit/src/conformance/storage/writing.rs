@@ -257,7 +257,7 @@ pub async fn the_base_is_the_settled_state_before_the_first_edit<H: StorageHarne
 
 /// A document that was created and deleted before any batch is never pushed; one that was in a
 /// batch is.
-pub async fn created_and_deleted_in_between_never_travels<H: StorageHarness>(
+pub async fn created_and_deleted_in_between_is_never_pushed<H: StorageHarness>(
     harness: H,
 ) -> Outcome {
     let fixture = Fixture::open(&harness).await;

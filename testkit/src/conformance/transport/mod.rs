@@ -50,14 +50,14 @@ macro_rules! __transport_cases {
                 refuses_a_wrong_token_for_good,
                 refuses_versions_that_it_does_not_speak,
                 a_greeting_that_fails_carries_the_advice,
-                connecting_to_nobody_fails_soon,
+                connecting_to_a_closed_port_fails_soon,
                 connecting_over_a_silent_link_fails_soon,
                 an_attempt_to_connect_may_be_dropped,
                 connections_of_one_transport_are_apart,
             }
             pulling {
                 bodies_arrive_byte_for_byte,
-                the_largest_bodies_travel,
+                the_largest_bodies_pass,
                 pulls_from_any_position_add_up_to_the_log,
                 a_pull_keeps_within_its_documents,
                 a_pull_keeps_within_its_bytes,
@@ -66,17 +66,17 @@ macro_rules! __transport_cases {
                 acknowledgements_compare_digests,
             }
             pushing {
-                a_thousand_documents_travel_together,
+                a_thousand_documents_are_pushed_together,
                 an_answered_push_is_on_the_server,
                 a_batch_that_is_pushed_again_has_one_effect,
-                another_batch_under_a_known_name_is_told_apart,
+                another_batch_under_a_known_id_is_distinguished,
                 a_batch_is_recalled,
                 verdicts_carry_reasons_and_states,
                 a_batch_of_another_replica_is_refused,
                 verdicts_belong_to_their_batch,
             }
             access {
-                a_forbidden_scope_stays_shut,
+                a_forbidden_scope_is_denied,
                 a_new_token_is_used_from_then_on,
                 a_wrong_new_token_leaves_the_old_one,
                 errors_carry_their_advice,
@@ -86,10 +86,10 @@ macro_rules! __transport_cases {
                 nothing_is_missed_before_the_first_poll,
                 nothing_is_missed_while_it_is_not_polled,
                 nothing_is_missed_while_pushes_are_in_flight,
-                waiting_for_a_chunk_may_be_given_up,
+                waiting_for_a_chunk_may_be_dropped,
                 many_scopes_are_followed_at_once,
                 a_reset_ends_a_live_stream,
-                a_scope_that_is_taken_away_ends_its_stream,
+                a_revoked_scope_ends_its_stream,
                 a_dropped_stream_makes_room_for_another,
                 a_live_stream_that_is_not_polled_holds_nothing_up,
             }
@@ -100,12 +100,12 @@ macro_rules! __transport_cases {
                 dropped_requests_disturb_nothing,
                 requests_may_be_dropped_at_once,
                 closing_fails_what_is_pending_and_what_follows,
-                a_dropped_connection_is_let_go_of,
+                a_dropped_connection_is_released,
                 a_server_that_drains_says_goodbye,
             }
             links {
                 a_cut_fails_everything_that_is_pending,
-                what_is_asked_after_a_cut_fails_promptly,
+                requests_after_a_cut_fail_promptly,
                 a_half_open_link_is_noticed,
                 an_idle_connection_stays,
                 a_push_whose_answer_was_lost_has_one_effect,

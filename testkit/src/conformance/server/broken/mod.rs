@@ -23,7 +23,7 @@ macro_rules! server_storage_conformance_faults {
             /// A position is assigned before the commit: readers pass it while it is a hole
             /// (airbyte#85918).
             positions_before_commit PositionsBeforeCommit
-                => followers_see_everything_below_their_position
+                => followers_receive_everything_below_their_position
             /// A repeated push is answered from its documents and not from the stored verdicts.
             retries_judged_anew RetriesJudgedAnew => a_retry_gets_the_original_verdicts
             /// Verdicts are sent before they are durable: after a crash a retry is another push.
@@ -35,10 +35,10 @@ macro_rules! server_storage_conformance_faults {
             /// A doubled old push replaces the record of the newest one.
             stale_pushes_taken StalePushesTaken => an_older_push_is_stale
             /// Two copies of a replica push under one id, and both pushes are appended.
-            clones_taken ClonesTaken => another_push_under_a_known_name_is_cloned
+            clones_taken ClonesTaken => another_push_under_a_known_id_is_cloned
             /// Every recall is answered as if the batch had not arrived, and the batch may still
             /// arrive.
-            recalls_not_looked_up RecallsNotLookedUp => a_recalled_push_is_told_its_verdicts
+            recalls_not_looked_up RecallsNotLookedUp => a_recalled_push_gets_its_verdicts
             /// A push is appended change by change: when its future is dropped, half of it is
             /// stored.
             pushes_in_halves PushesInHalves => a_dropped_append_is_whole
@@ -49,9 +49,9 @@ macro_rules! server_storage_conformance_faults {
             /// A rejected change is stored and sent to readers (a rejected row that is broadcast).
             refused_changes_stored RefusedChangesStored => a_rejected_change_is_not_stored
             /// The last push wins, whatever base it was made on.
-            conflicts_overwritten ConflictsOverwritten => a_conflict_tells_the_current_state
+            conflicts_overwritten ConflictsOverwritten => a_conflict_carries_the_current_state
             /// A reader gets all collections, whichever it requested.
-            choices_ignored ChoicesIgnored => only_chosen_collections_are_told
+            choices_ignored ChoicesIgnored => only_chosen_collections_are_read
             /// An erasure is treated as a deletion, and has to be made on the newest state like any
             /// change.
             erasures_taken_for_deletions ErasuresTakenForDeletions
@@ -73,14 +73,14 @@ macro_rules! server_storage_conformance_faults {
             old_states_told OldStatesTold => every_document_once_at_its_newest_position
             /// The answer that there is nothing new is cached, and returned after the next commit
             /// too.
-            heads_remembered HeadsRemembered => who_asks_at_the_head_hears_of_every_commit
+            heads_remembered HeadsRemembered => a_read_at_the_head_sees_every_commit
             /// A reader below the horizon gets no reset (purged tombstones revive,
             /// go-fast-note-sync#9).
-            horizon_forgotten HorizonForgotten => a_purge_forgets_tombstones_and_moves_the_horizon
+            horizon_forgotten HorizonForgotten => a_purge_removes_tombstones_and_moves_the_horizon
             /// A purge removes the first tombstones and reports that it is complete.
             purges_end_early PurgesEndEarly => a_purge_reaches_everything
             /// The filter of visible collections is ignored.
-            visibility_ignored VisibilityIgnored => only_visible_collections_are_told
+            visibility_ignored VisibilityIgnored => only_visible_collections_are_read
             /// An unknown scope is answered as an empty one.
             unknown_scopes_empty UnknownScopesEmpty => an_unknown_scope_is_not_found
             /// A page of scopes begins with the last scope of the page before.

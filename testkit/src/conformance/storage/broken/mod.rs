@@ -49,14 +49,14 @@ macro_rules! storage_conformance_faults {
             /// Starts of the server are not stored: a chunk of a restored server is applied
             /// (cht-core#8093).
             starts_not_remembered StartsNotRemembered
-                => a_chunk_of_a_restored_server_is_not_taken_in
+                => a_chunk_of_a_restored_server_is_not_applied
             /// The replica's own writes are treated as echoes, so a wiped device never gets them
             /// back.
             own_writes_filtered OwnWritesFiltered => own_writes_come_back
             /// A body that the server left out is treated as a deletion.
             left_out_bodies_deleted LeftOutBodiesDeleted => a_body_that_was_left_out_is_completed
             /// A body that the server left out, and that is missing here, is never requested.
-            left_out_bodies_lost LeftOutBodiesLost => a_body_that_is_not_here_is_asked_for
+            left_out_bodies_lost LeftOutBodiesLost => a_missing_body_is_requested
             /// Changes that arrive while a push is in flight are dropped (rxdb#5571).
             changes_dropped_during_a_push ChangesDroppedDuringPush
                 => what_arrives_during_a_push_is_not_lost
@@ -89,7 +89,7 @@ macro_rules! storage_conformance_faults {
             /// A page begins after a number of documents and not after a document (airbyte#21500).
             pages_by_offset PagesByOffset => paging_goes_on_from_a_document
             /// A page of the feed begins one place too late (a cursor rounded up, airbyte#84400).
-            feed_rounded_up FeedRoundedUp => the_feed_tells_every_change_in_order
+            feed_rounded_up FeedRoundedUp => the_feed_returns_every_change_in_order
             /// A commit does not move the counter, so it wakes no task.
             commits_in_silence CommitsInSilence => every_commit_moves_the_counter
             /// The digest is updated by pulls and not by local writes.
@@ -116,11 +116,11 @@ macro_rules! storage_conformance_faults {
                 => a_collection_that_is_chosen_later_is_pulled_from_the_beginning
             /// An erasure is treated as a deletion, which keeps bodies that are still needed.
             erasures_written_as_deletions ErasuresWrittenAsDeletions
-                => an_erasure_takes_everything_of_a_document
+                => an_erasure_removes_everything_of_a_document
             /// An erasure by another replica is treated as a deletion: states that do not know of
             /// it stay.
             erasures_heard_as_deletions ErasuresHeardAsDeletions
-                => an_erasure_that_is_heard_of_takes_everything
+                => a_received_erasure_removes_everything
             /// A local-only collection is synced like any other.
             declarations_dropped DeclarationsDropped => what_is_local_only_stays_on_the_device
             /// A closed storage continues to work.

@@ -4,7 +4,7 @@ use super::*;
 
 /// A pull of a scope that the principal may not read fails with `PermissionDenied` and must not be
 /// retried; a push to it is rejected change by change. Other scopes are not affected.
-pub async fn a_forbidden_scope_stays_shut<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn a_forbidden_scope_is_denied<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let (mine, theirs) = (scope("mine"), scope("theirs"));
     fixture.author().await.write_each(&mine, 0..2).await;

@@ -132,7 +132,7 @@ pub async fn a_greeting_that_fails_carries_the_advice<H: TransportHarness>(harne
 
 /// Connecting to a server that is unreachable fails within the bound, as `Network` or `Timeout`,
 /// and may be retried; it succeeds when the server is back.
-pub async fn connecting_to_nobody_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn connecting_to_a_closed_port_fails_soon<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     fixture.harness.refuse().await?;
     fails_to_connect(&fixture).await;

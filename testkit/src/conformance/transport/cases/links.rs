@@ -25,7 +25,7 @@ pub async fn a_cut_fails_everything_that_is_pending<H: TransportHarness>(harness
 
 /// A request on a lost link fails promptly, with the advice to reconnect; and a new connection
 /// succeeds as soon as the server is there.
-pub async fn what_is_asked_after_a_cut_fails_promptly<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn requests_after_a_cut_fail_promptly<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let scope = scope("cut");
     let connection = fixture.connect(1, &[&scope]).await;

@@ -103,7 +103,7 @@ pub async fn nothing_is_missed_while_pushes_are_in_flight<H: TransportHarness>(
 
 /// A wait for the next chunk may be dropped at any time, again and again, and nothing is lost by
 /// it.
-pub async fn waiting_for_a_chunk_may_be_given_up<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn waiting_for_a_chunk_may_be_dropped<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let scope = scope("impatient");
     let author = fixture.author().await;
@@ -203,9 +203,7 @@ pub async fn a_reset_ends_a_live_stream<H: TransportHarness>(harness: H) -> Outc
 
 /// When access to a scope is revoked, its live stream ends with `PermissionDenied`, for good; the
 /// connection and its other streams continue.
-pub async fn a_scope_that_is_taken_away_ends_its_stream<H: TransportHarness>(
-    harness: H,
-) -> Outcome {
+pub async fn a_revoked_scope_ends_its_stream<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::with_heartbeat(harness).await;
     let (lost, kept) = (scope("lost"), scope("kept"));
     let author = fixture.author().await;

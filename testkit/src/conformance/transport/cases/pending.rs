@@ -154,7 +154,7 @@ pub async fn closing_fails_what_is_pending_and_what_follows<H: TransportHarness>
 }
 
 /// Dropping a connection ends it: its live streams fail, and the server ends its session.
-pub async fn a_dropped_connection_is_let_go_of<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn a_dropped_connection_is_released<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let scope = scope("fleeting");
     fixture.author().await.write_each(&scope, 0..1).await;

@@ -37,7 +37,7 @@ pub async fn bodies_arrive_byte_for_byte<H: TransportHarness>(harness: H) -> Out
 }
 
 /// Bodies of one MiB, the largest allowed, are transferred in both directions.
-pub async fn the_largest_bodies_travel<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn the_largest_bodies_pass<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let scope = scope("large");
     let connection = fixture.connect(1, &[&scope]).await;

@@ -4,7 +4,7 @@ use super::*;
 
 /// A batch of a thousand documents is one append, with a verdict for each in their order, and is
 /// pulled whole.
-pub async fn a_thousand_documents_travel_together<H: TransportHarness>(harness: H) -> Outcome {
+pub async fn a_thousand_documents_are_pushed_together<H: TransportHarness>(harness: H) -> Outcome {
     let fixture = Fixture::new(harness).await;
     let scope = scope("thousand");
     let connection = fixture.connect(1, &[&scope]).await;
@@ -79,7 +79,7 @@ pub async fn a_batch_is_recalled<H: TransportHarness>(harness: H) -> Outcome {
 }
 
 /// Another batch under a known id is distinguished from a retry.
-pub async fn another_batch_under_a_known_name_is_told_apart<H: TransportHarness>(
+pub async fn another_batch_under_a_known_id_is_distinguished<H: TransportHarness>(
     harness: H,
 ) -> Outcome {
     let fixture = Fixture::new(harness).await;
