@@ -43,7 +43,7 @@ impl Replica {
     }
 
     /// Syncs from now on: pushes local edits, pulls changes, follows live, and reconnects whenever
-    /// the link is lost, as far as its [direction](ReplicaBuilder::direction) allows.
+    /// the link is lost, as far as its [direction](crate::ReplicaBuilder::direction) allows.
     ///
     /// # Errors
     /// `InvalidInput` without a server; `Busy`, naming the holder, if another living process, or
@@ -61,12 +61,13 @@ impl Replica {
     }
 
     /// Pushes and pulls, and returns when the replica is in sync: nothing waits, and everything up
-    /// to the head is applied. A replica of one [direction](ReplicaBuilder::direction) syncs only
-    /// in that direction.
+    /// to the head is applied. A replica of one [direction](crate::ReplicaBuilder::direction) syncs
+    /// only in that direction.
     ///
     /// # Errors
-    /// The refusal, or the last failure after [several attempts](ReplicaBuilder::max_failures): a
-    /// replica that is started keeps retrying, one that is not does not. Else as [`Self::start`].
+    /// The refusal, or the last failure after [several
+    /// attempts](crate::ReplicaBuilder::max_failures): a replica that is started keeps retrying,
+    /// one that is not does not. Else as [`Self::start`].
     pub async fn sync_now(&self) -> Result<()> {
         self.run_once(self.0.direction.goal(false)).await
     }

@@ -63,9 +63,9 @@ impl Instant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTime {
     /// When the request was sent, by this machine's clock.
-    pub asked: Now,
+    pub sent: Now,
     /// The server's time in its answer.
-    pub told: Now,
+    pub server: Now,
 }
 
 impl ServerTime {
@@ -76,20 +76,20 @@ impl ServerTime {
     /// ```
     /// use sync_core::clock::{Now, ServerTime};
     /// // The connection took eight seconds to come up.
-    /// let slow = ServerTime { asked: Now(10_000), told: Now(10_000) };
+    /// let slow = ServerTime { sent: Now(10_000), server: Now(10_000) };
     /// assert_eq!(slow.offset(0, Now(18_000)), 0);
     /// // This machine's clock is a minute behind.
-    /// let behind = ServerTime { asked: Now(10_000), told: Now(70_010) };
+    /// let behind = ServerTime { sent: Now(10_000), server: Now(70_010) };
     /// assert_eq!(behind.offset(0, Now(10_020)), 59_990);
     /// ```
     #[must_use]
     pub fn offset(self, assumed: i64, heard: Now) -> i64 {
         let since = |by: Now| {
-            let offset = i128::from(self.told.0) - i128::from(by.0);
+            let offset = i128::from(self.server.0) - i128::from(by.0);
             i64::try_from(offset).unwrap_or(if offset < 0 { i64::MIN } else { i64::MAX })
         };
         // A clock that was set back in between does not show how long the exchange took.
-        let (least, most) = (since(heard), since(self.asked.min(heard)));
+        let (least, most) = (since(heard), since(self.sent.min(heard)));
         assumed.clamp(least, most)
     }
 }

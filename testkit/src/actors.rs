@@ -275,7 +275,7 @@ impl<C: Cores> Actors<C> {
             Output::Discard { payload } => {
                 actor.kept.remove(&payload);
             }
-            Output::Tell(_) => {}
+            Output::Emit(_) => {}
             storage => self.store(replica, storage),
         }
     }

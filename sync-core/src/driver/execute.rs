@@ -53,7 +53,7 @@ impl DriverTask {
             Output::Reset { scope, reset } => self.reset(scope, reset),
             Output::Forget { scope } => self.forget(scope),
             Output::Reidentify => self.reidentify(),
-            Output::Tell(event) => self.tell(&event),
+            Output::Emit(event) => self.tell(&event),
         }
     }
 
@@ -134,7 +134,7 @@ impl DriverTask {
             let (connection, welcome) = tokens.connect(&*transport, hello).await?;
             let (body_bytes, transaction) = (welcome.body_bytes, welcome.push_limits);
             let limits = WriteLimits { body_bytes, transaction };
-            let time = ServerTime { asked: sent, told: Now(welcome.server_time) };
+            let time = ServerTime { sent, server: Now(welcome.server_time) };
             let cx = Context { now: environment.now(), ..cx };
             storage.note_server(cx, time, limits).await?;
             // The server accepted no acknowledgement of a scope that is refused or reset.

@@ -166,7 +166,7 @@ impl DriverTask {
                     }
                     settlement
                 });
-                self.status.pushed += result.as_ref().map_or(0, |s| s.taken) as u64;
+                self.status.pushed += result.as_ref().map_or(0, |s| s.applied) as u64;
                 self.input(Input::Settled { scope, result });
             }
             Done::Acknowledged { scope, ticket, told, result } => {

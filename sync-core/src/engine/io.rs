@@ -97,7 +97,7 @@ impl From<&crate::model::PushBatch> for BatchMeta {
 pub struct Settlement {
     /// The number of edits with a verdict; none means that the verdicts belong to another epoch of
     /// the log.
-    pub taken: usize,
+    pub applied: usize,
     /// How many edits made progress: the others are as they were, and free to be pushed again.
     pub moved: usize,
     /// Collections whose position was discarded, because a verdict had no room for the state that
@@ -108,7 +108,7 @@ pub struct Settlement {
 impl From<&crate::replica::Committed> for Settlement {
     fn from(committed: &crate::replica::Committed) -> Self {
         Self {
-            taken: committed.taken,
+            applied: committed.applied,
             moved: committed.progressed,
             backfilled: committed.backfilled.clone(),
         }
@@ -401,5 +401,5 @@ pub enum Output {
     /// Take a new identity; answer with `Reidentified`.
     Reidentify,
     /// Report to the app.
-    Tell(Event),
+    Emit(Event),
 }

@@ -59,7 +59,7 @@
 //! engine.handle_input(Instant(0), Input::Run(Goal::default()));
 //! while let Some(output) = engine.poll_output() {
 //!     // Execute the command; when it is done, pass the result as another input.
-//!     assert!(matches!(output, Output::Connect { .. } | Output::Tell(_)));
+//!     assert!(matches!(output, Output::Connect { .. } | Output::Emit(_)));
 //! }
 //! // Sleep until something happens, at the latest until this deadline; then pass `Input::Tick`.
 //! assert!(engine.next_deadline().is_some());
@@ -321,7 +321,7 @@ impl Engine {
     }
 
     fn tell(&mut self, event: Event) {
-        self.out(Output::Tell(event));
+        self.out(Output::Emit(event));
     }
 
     fn connection(&self) -> Option<Ticket> {

@@ -338,7 +338,7 @@ impl Engine {
         let PushState::Settling { batch } = push.state else { return };
         push.state = PushState::Unknown;
         match result {
-            Ok(Settlement { taken, moved, backfilled }) if taken > 0 => {
+            Ok(Settlement { applied: taken, moved, backfilled }) if taken > 0 => {
                 push.settled = push.settled.max(push.answered);
                 (push.too_large, push.oversized) = (false, 0);
                 // A recall makes room for smaller batches; without retries the edit may have a new

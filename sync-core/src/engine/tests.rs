@@ -40,7 +40,7 @@ impl Script {
     /// The commands that are due, without events for the app.
     fn commands(&mut self) -> Vec<Output> {
         let outputs = std::iter::from_fn(|| self.engine.poll_output());
-        outputs.filter(|o| !matches!(o, Output::Tell(_))).collect()
+        outputs.filter(|o| !matches!(o, Output::Emit(_))).collect()
     }
 
     fn one(&mut self) -> Output {
@@ -137,7 +137,7 @@ fn batch(id: u64) -> BatchMeta {
 fn settled(moved: usize) -> Input {
     Input::Settled {
         scope: scope(),
-        result: Ok(Settlement { taken: 1, moved, ..Settlement::default() }),
+        result: Ok(Settlement { applied: 1, moved, ..Settlement::default() }),
     }
 }
 
@@ -381,7 +381,7 @@ fn a_refused_scope_is_reported_and_not_requested() {
     s.input(Input::Connected { ticket, scopes: vec![], last_push: PushId(0) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     let refused = Event::ScopeRefused(scope(), ErrorKind::PermissionDenied);
-    assert!(outputs.contains(&Output::Tell(refused)), "{outputs:?}");
+    assert!(outputs.contains(&Output::Emit(refused)), "{outputs:?}");
     assert!(!outputs.iter().any(|o| matches!(o, Output::Pull { .. } | Output::NextBatch { .. })));
     // Access was granted meanwhile, and the app tries again: only another greeting can find out.
     s.input(Input::Run(Goal::ONCE));
@@ -424,7 +424,7 @@ fn a_revoked_scope_is_removed_from_the_device_and_reported() {
     assert!(outputs.contains(&Output::Forget { scope: scope() }), "{outputs:?}");
     s.input(Input::Forgotten { scope: scope(), result: Ok(()) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
-    assert_eq!(outputs, [Output::Tell(Event::ScopeGone(scope()))]);
+    assert_eq!(outputs, [Output::Emit(Event::ScopeGone(scope()))]);
     // The scope is pulled again when the app runs the sync, and from the beginning.
     s.input(Input::Run(Goal::ONCE));
     s.input(Input::Stop);
@@ -485,7 +485,7 @@ fn a_refusal_that_the_greeting_does_not_confirm_removes_nothing() {
         let payload = s.engine.ticket();
         s.input(Input::Delivered { scope: scope(), ticket, payload, result: Err(denied) });
         let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
-        let told = Output::Tell(Event::ScopeRefused(scope(), ErrorKind::PermissionDenied));
+        let told = Output::Emit(Event::ScopeRefused(scope(), ErrorKind::PermissionDenied));
         assert_eq!(outputs.contains(&told), last, "{outputs:?}");
         assert!(!outputs.contains(&Output::Forget { scope: scope() }));
     }
@@ -559,7 +559,7 @@ fn documents_that_differ_are_pulled_again_once_and_then_reported() {
     let ticket = at_the_head(&mut s);
     s.input(differs(ticket));
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
-    assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
+    assert!(outputs.contains(&Output::Emit(Event::Diverged(scope()))), "{outputs:?}");
     assert!(!s.engine.is_in_sync());
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Internal));
 }

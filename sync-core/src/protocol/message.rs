@@ -144,7 +144,7 @@ pub struct ScopeWelcome {
     pub horizon: Seq,
     /// The newest batch of this replica that the server remembers.
     pub last_push: PushId,
-    /// If the replica's position means nothing.
+    /// The reset, if the replica's position is not valid.
     pub reset: Option<Reset>,
 }
 

@@ -198,7 +198,7 @@ fn refused_by_clock(
     is_newest: bool,
     cx: &mut RuleContext<'_>,
 ) {
-    let shift = stamping::correct(cx.meta, ServerTime { asked: cx.now, told }, cx.now);
+    let shift = stamping::correct(cx.meta, ServerTime { sent: cx.now, server: told }, cx.now);
     if is_newest {
         let parent = held.map_or(Parent::Always, |held| Parent::UpTo(held.state.as_ref()));
         stamping::restamp(record, cx.meta, cx.now, shift, parent);

@@ -151,7 +151,7 @@ pub struct Committed {
     /// Documents that were erased: their bodies were removed.
     pub erased: Vec<DocumentKey>,
     /// Entries or verdicts that were applied.
-    pub taken: usize,
+    pub applied: usize,
     /// How many edits advanced by their verdicts: settled, refused, left to the app, or on a newer
     /// base than before.
     pub progressed: usize,

@@ -80,7 +80,7 @@ async fn stopping_finishes_the_storages_work() {
     assert_eq!(fixture.storage.calls("release"), 1);
     let state = fixture.storage.state().await.unwrap();
     assert_eq!(state.checkpoint(&Scope::default()).position, Seq(2));
-    let taken = fixture.seen.committed.lock().unwrap().iter().map(|c| c.taken).sum::<usize>();
+    let taken = fixture.seen.committed.lock().unwrap().iter().map(|c| c.applied).sum::<usize>();
     assert_eq!(taken, 2, "the observer is told of it");
 }
 

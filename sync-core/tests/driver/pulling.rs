@@ -35,7 +35,7 @@ async fn chunks_are_applied_one_after_the_other_up_to_the_head() {
     assert_eq!((progress.pulled, progress.position, progress.head), (2, Seq(2), Seq(2)));
     assert_eq!(fixture.storage.state().await.unwrap().scopes[0].documents, 2);
     let committed = fixture.seen.committed.lock().unwrap();
-    assert_eq!(committed.iter().map(|c| c.taken).collect::<Vec<_>>(), [0, 1, 1]);
+    assert_eq!(committed.iter().map(|c| c.applied).collect::<Vec<_>>(), [0, 1, 1]);
     assert!(fixture.seen.has(&Event::InSync));
 }
 

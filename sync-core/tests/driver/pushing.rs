@@ -39,7 +39,7 @@ async fn an_edit_is_pushed_settled_and_counted() {
     let status = until(&driver, |s| s.progress.phase == Phase::InSync).await;
     assert_eq!((status.pushed, status.conflicts, status.failures), (2, 0, 0));
     assert_eq!(outbox(&fixture).await, OutboxCounts::default());
-    assert_eq!(fixture.seen.committed.lock().unwrap().last().unwrap().taken, 2);
+    assert_eq!(fixture.seen.committed.lock().unwrap().last().unwrap().applied, 2);
     fixture.write("c").await;
     fixture.peer.push().await.accept(3);
     until(&driver, |s| s.pushed == 3).await;

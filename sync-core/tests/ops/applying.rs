@@ -32,7 +32,7 @@ fn take(replica: &mut Replica, chunk: &Chunk) -> Applied {
 fn a_chunk_that_begins_at_the_replicas_position_is_applied() {
     let mut replica = standing();
     let applied = take(&mut replica, &next());
-    assert_eq!((applied.moved, applied.taken), (true, 1));
+    assert_eq!((applied.moved, applied.applied), (true, 1));
     assert_eq!(applied.checkpoint, replica.row().checkpoint);
     assert_eq!((applied.checkpoint.position, applied.checkpoint.epoch), (Seq(3), Some(EPOCH)));
     assert_eq!(replica.record("b").unwrap().server_seq, Seq(3));

@@ -11,7 +11,7 @@ const HOUR: u64 = 3_600_000;
 
 /// Passes the server's time, which is [`NOW`], while the clock of this machine shows that one.
 fn told(replica: &mut Replica, shows: Now) {
-    let time = ServerTime { asked: shows, told: NOW };
+    let time = ServerTime { sent: shows, server: NOW };
     let (lease, limits) = (replica.cx.lease, WriteLimits::default());
     note_server(&mut replica.rows, shows, lease, time, limits).unwrap();
 }
@@ -41,7 +41,7 @@ fn a_lease_ends_the_one_before() {
 #[test]
 fn the_limits_of_the_server_are_kept() {
     let mut replica = Replica::new();
-    let time = ServerTime { asked: NOW, told: NOW };
+    let time = ServerTime { sent: NOW, server: NOW };
     let limits = WriteLimits { body_bytes: 7, ..WriteLimits::default() };
     note_server(&mut replica.rows, NOW, replica.cx.lease, time, limits).unwrap();
     assert_eq!(replica.meta().server_limits, Some(limits));

@@ -38,7 +38,7 @@ pub(super) fn now() -> Now {
 
 /// Returns the time of a server that answers at once.
 pub(super) fn server_time(told: Now) -> ServerTime {
-    ServerTime { asked: now(), told }
+    ServerTime { sent: now(), server: told }
 }
 
 pub(super) fn body(json: &str) -> Body {

@@ -116,7 +116,7 @@ impl<D: Disks> Run<D> {
         let (cx, asked) = (self.context(client), self.clients[client].asked);
         self.history.begin_step();
         let told = self.on_client(client, Durability::Process, |rows| {
-            let time = ServerTime { asked, told: Now(time) };
+            let time = ServerTime { sent: asked, server: Now(time) };
             ops::note_server(rows, cx.now, cx.lease, time, WriteLimits::default())
         });
         let scopes: Vec<_> =

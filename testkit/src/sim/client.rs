@@ -295,7 +295,7 @@ impl<D: Disks> Run<D> {
                 let at = self.now + 1_000;
                 self.queue.push(at, Event::Acknowledge { client, process, link, output });
             }
-            Output::Tell(told) => self.told(client, &told),
+            Output::Emit(told) => self.told(client, &told),
             storage => self.plan_store(client, storage),
         }
     }

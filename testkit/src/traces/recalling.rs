@@ -59,7 +59,7 @@ pub fn a_batch_is_recalled_before_it_arrives<C: Cores>(cores: C) {
         assert_eq!(world.server_scope().head, head);
     }
     world.assert_gone("secret");
-    assert_eq!(world.settle(1, recall.id, &Verdicts::Recalled).taken, pushed.changes.len());
+    assert_eq!(world.settle(1, recall.id, &Verdicts::Recalled).applied, pushed.changes.len());
     let next = batch(&mut world, 1);
     assert!(next.id > pushed.id && next.recall.is_none());
     world.deliver(&next);

@@ -42,7 +42,7 @@ pub fn verdicts_that_do_not_fit_change_nothing<C: Cores>(cores: C) {
     let none = Verdicts::Decided { epoch, mark: None, verdicts: Vec::new() };
     assert!(world.try_settle(0, pushed.id, &none).is_err());
     let other = Verdicts::Decided { epoch: sync_core::model::Epoch([9; 16]), mark: None, verdicts };
-    assert_eq!(world.settle(0, pushed.id, &other).taken, 0);
+    assert_eq!(world.settle(0, pushed.id, &other).applied, 0);
     assert_eq!(world.records(0), before);
 }
 

@@ -12,7 +12,7 @@ async fn an_own_write_is_settled_without_a_change_or_a_conflict() {
     let mut device = Device::new(&service).await;
     device.write("a", Some("one")).await;
     let settled = device.push().await;
-    assert_eq!((settled.changes.len(), settled.conflicts.len(), settled.taken), (0, 0, 1));
+    assert_eq!((settled.changes.len(), settled.conflicts.len(), settled.applied), (0, 0, 1));
     assert_eq!(device.reads("a").await, reads("one", true));
     // An edit before the echo arrives: the echo is its base.
     device.write("a", Some("two")).await;

@@ -105,7 +105,7 @@ fn welcomed(core: &mut ReplicaCore, cx: &Context, welcome: Welcome) {
     let limits = WriteLimits { body_bytes: welcome.body_bytes, transaction: welcome.push_limits };
     let time = Now(welcome.server_time);
     refused(transact(core, |rows| {
-        let time = ServerTime { asked: cx.now, told: time };
+        let time = ServerTime { sent: cx.now, server: time };
         ops::note_server(rows, cx.now, cx.lease, time, limits)
     }));
     for told in welcome.scopes {

@@ -104,7 +104,7 @@ fn sync_replica(core: &mut ReplicaKv<KvWriter<MemoryKv>>, cx: &Context, life: &L
     survived(transact(core, |rows| ops::set_collections(rows, cx, scope, None)));
     let limits = WriteLimits::default();
     survived(transact(core, |rows| {
-        let time = ServerTime { asked: NOW, told: Now(0) };
+        let time = ServerTime { sent: NOW, server: Now(0) };
         ops::note_server(rows, NOW, cx.lease, time, limits)
     }));
     if let Some(chunk) = &life.chunk {

@@ -41,7 +41,7 @@ impl Storage for Counting {
         scope.checkpoint.epoch = Some(chunk.epoch);
         scope.checkpoint.mark = chunk.mark;
         scope.checkpoint.advance(chunk.next);
-        let committed = Committed { taken: chunk.entries.len(), ..Committed::default() };
+        let committed = Committed { applied: chunk.entries.len(), ..Committed::default() };
         self.commits.send_modify(|n| *n += 1);
         Ok(Applied { moved: true, checkpoint: scope.checkpoint.clone(), committed })
     }

@@ -28,8 +28,7 @@ impl Engine {
         self.out(Output::Reset { scope: scope.clone(), reset });
     }
 
-    /// Records that the storage discarded the positions of some collections: later changes are
-    /// pulled from there.
+    /// Pulls some collections from the beginning, because the storage discarded their positions.
     pub(in crate::engine) fn backfill(&mut self, scope: &Scope, collections: Vec<Collection>) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;

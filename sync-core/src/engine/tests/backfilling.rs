@@ -18,7 +18,7 @@ fn a_collection_whose_position_a_verdict_discarded_is_pulled_from_the_beginning(
     s.commands();
     let notes = Collection::new("notes").unwrap();
     let backfilled = vec![notes.clone()];
-    let result = Ok(Settlement { taken: 1, moved: 1, backfilled });
+    let result = Ok(Settlement { applied: 1, moved: 1, backfilled });
     s.input(Input::Settled { scope: scope(), result });
     let commands = s.commands();
     let ends_stream = |o: &Output| matches!(o, Output::Unsubscribe { .. });

@@ -8,10 +8,10 @@ fn told_of_catch_up(s: &mut Script) -> (Vec<Event>, Vec<Output>) {
     let (mut events, mut commands) = (Vec::new(), Vec::new());
     while let Some(output) = s.engine.poll_output() {
         match output {
-            Output::Tell(event @ (Event::CatchUpStarted(_) | Event::CatchUpDone(_))) => {
+            Output::Emit(event @ (Event::CatchUpStarted(_) | Event::CatchUpDone(_))) => {
                 events.push(event);
             }
-            Output::Tell(_) => {}
+            Output::Emit(_) => {}
             command => commands.push(command),
         }
     }

@@ -20,7 +20,7 @@ fn is_shown(after: Duration) -> bool {
     s.now = s.now.plus(after);
     s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(Some(reset)) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
-    let is_shown = outputs.contains(&Output::Tell(Event::Diverged(scope())));
+    let is_shown = outputs.contains(&Output::Emit(Event::Diverged(scope())));
     assert_ne!(is_shown, outputs.contains(&Output::Reset { scope: scope(), reset }));
     is_shown
 }

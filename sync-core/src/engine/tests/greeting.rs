@@ -141,7 +141,7 @@ fn documents_that_differ_in_a_greeting_are_pulled_again_once_and_then_reported()
     let (ticket, _) = told(&s.commands());
     s.input(Input::Acknowledged { scope: scope(), ticket, result: Ok(Some(reset)) });
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
-    assert!(outputs.contains(&Output::Tell(Event::Diverged(scope()))), "{outputs:?}");
+    assert!(outputs.contains(&Output::Emit(Event::Diverged(scope()))), "{outputs:?}");
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Internal));
 }
 

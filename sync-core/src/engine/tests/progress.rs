@@ -35,7 +35,7 @@ impl Storm {
                     Output::Connect { .. } => self.connects += 1,
                     Output::Pull { .. } => self.pulls += 1,
                     Output::Push { .. } => self.pushes += 1,
-                    Output::Tell(Event::Stalled(..) | Event::Disconnected(_)) => self.stalled += 1,
+                    Output::Emit(Event::Stalled(..) | Event::Disconnected(_)) => self.stalled += 1,
                     _ => {}
                 }
                 attempt(&mut self.script, &output);

@@ -37,7 +37,7 @@ fn a_push_that_is_refused_permanently_is_reported_and_not_retried_until_the_next
     s.push_of(batch(1), failed(ErrorKind::PermissionDenied, Retry::Never));
     let outputs: Vec<_> = std::iter::from_fn(|| s.engine.poll_output()).collect();
     let refused = Event::ScopeRefused(scope(), ErrorKind::PermissionDenied);
-    assert_eq!(outputs, [Output::Tell(refused)]);
+    assert_eq!(outputs, [Output::Emit(refused)]);
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::PermissionDenied));
     assert!(!s.engine.is_in_sync() && s.engine.next_deadline().is_none());
     s.input(Input::OutboxGrew { scope: scope() });

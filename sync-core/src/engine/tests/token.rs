@@ -25,7 +25,7 @@ fn a_request_that_is_refused_for_its_token_ends_the_connection() {
     let (mut s, ticket) = pulling();
     let outputs = fail(&mut s, ticket, Retry::Never);
     assert!(outputs.iter().any(|o| matches!(o, Output::Disconnect { .. })), "{outputs:?}");
-    let told = Output::Tell(Event::Refused(ErrorKind::Unauthenticated));
+    let told = Output::Emit(Event::Refused(ErrorKind::Unauthenticated));
     assert!(outputs.contains(&told), "{outputs:?}");
     assert_eq!(s.engine.progress().refused, Some(ErrorKind::Unauthenticated));
     assert_eq!(s.engine.next_deadline(), None);

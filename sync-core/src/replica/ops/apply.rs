@@ -57,7 +57,7 @@ pub fn apply(rows: &mut dyn ReplicaRows, cx: &Context, chunk: &Chunk) -> Result<
         end_full_pull(&mut tx, cx, chunk.epoch)?;
         purge(&mut tx, chunk.horizon)?;
     }
-    tx.committed.taken = chunk.entries.len();
+    tx.committed.applied = chunk.entries.len();
     let checkpoint = tx.row.checkpoint.clone();
     let committed = tx.finish()?;
     Ok(Applied { moved: true, checkpoint, committed })

@@ -200,7 +200,7 @@ fn dissolve(mut tx: RowTransaction<'_>, cx: &Context, batch: &BatchRow) -> Resul
         let Some(old) = tx.rows.record(key)? else { continue };
         let mut record = old.clone();
         record.pending_mut().in_flight = None;
-        tx.committed.taken += 1;
+        tx.committed.applied += 1;
         if let (Some(pending_remote), Some(epoch)) =
             (rules::take_pending_remote(&mut record), tx.epoch())
         {
@@ -284,7 +284,7 @@ fn settle_one(
     if old.holds_erased() && !record.holds_erased() {
         tx.rows.note_erasure()?;
     }
-    tx.committed.taken += 1;
+    tx.committed.applied += 1;
     tx.report(key, outcome.decided);
     match outcome.refused.is_some() || is_further(&old, &record, &verdict.kind) {
         true => tx.committed.progressed += 1,

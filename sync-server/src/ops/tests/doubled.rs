@@ -26,7 +26,7 @@ fn only_the_newest_state_of_a_document_is_sent() {
 }
 
 #[test]
-fn an_edit_in_a_later_push_removes_nothing_from_the_entries_of_that_push() {
+fn an_edit_of_an_earlier_document_removes_no_entry_of_the_push() {
     let mut log = Log::new();
     log.put("a", written(10, "one"));
     let base = log.on(&log.row("a").unwrap());

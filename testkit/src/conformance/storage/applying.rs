@@ -51,7 +51,7 @@ pub async fn a_chunk_brings_documents_and_position<H: StorageHarness>(harness: H
     let mut log = Log::new();
     log.fill("r", 10);
     let applied = fixture.apply(log.chunk(0, 6)).await;
-    assert_eq!((applied.checkpoint.after(), applied.taken), (Seq(6), 6));
+    assert_eq!((applied.checkpoint.after(), applied.applied), (Seq(6), 6));
     assert_eq!(applied.checkpoint.epoch, Some(log.epoch));
     assert_eq!(fixture.position().await, 6);
     let Some(stored) = fixture.get("r-00002").await else { panic!("a document is missing") };
@@ -129,7 +129,7 @@ pub async fn a_chunk_that_begins_elsewhere_changes_nothing<H: StorageHarness>(
     for (what, chunk) in wrong {
         let applied = must(fixture.try_apply(chunk).await, what);
         assert!(!applied.moved, "{what} was taken in");
-        assert_eq!((applied.taken, applied.changes.len()), (0, 0), "{what}");
+        assert_eq!((applied.applied, applied.changes.len()), (0, 0), "{what}");
         assert_eq!(applied.checkpoint.after(), Seq(3), "{what}: the answer says where it stands");
         assert_eq!((fixture.state().await, fixture.documents().await), before, "{what}");
     }

@@ -28,7 +28,7 @@ pub async fn what_is_accepted_is_clean<H: StorageHarness>(harness: H) -> Outcome
     let batch = fixture.push().await;
     let verdicts = log.accept(&batch);
     let committed = fixture.settle(&batch, verdicts).await;
-    assert_eq!(committed.taken, 2);
+    assert_eq!(committed.applied, 2);
     let stored = fixture.get("a").await.map(|s| (s.dirty, s.known.0));
     assert_eq!(stored.map(|(dirty, _)| dirty), Some(false), "what was accepted is dirty");
     assert!(stored.is_some_and(|(_, known)| known > 3), "where it was accepted is not known");
@@ -72,7 +72,7 @@ pub async fn verdicts_on_another_batch_change_nothing<H: StorageHarness>(harness
         let settled =
             fixture.storage.settle(fixture.cx(), Scope::default(), id, verdicts.clone()).await;
         let settled = must(settled, "verdicts on another batch are no error");
-        assert_eq!((settled.taken, settled.changes.len()), (0, 0), "verdicts on batch {id}");
+        assert_eq!((settled.applied, settled.changes.len()), (0, 0), "verdicts on batch {id}");
         assert_eq!(
             (fixture.state().await, fixture.documents().await),
             before,

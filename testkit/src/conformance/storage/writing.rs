@@ -312,7 +312,7 @@ pub async fn the_servers_time_corrects_the_clock<H: StorageHarness>(harness: H) 
     assert!(early.changes[0].stamp().millis() >= wrong.0, "nobody knows better yet");
     let cx = Context { now: wrong, ..fixture.cx() };
     let limits = WriteLimits::default();
-    let time = ServerTime { asked: wrong, told: truth };
+    let time = ServerTime { sent: wrong, server: truth };
     let noted = fixture.storage.note_server(cx.clone(), time, limits).await;
     must(noted, "the server's time is noted");
     let shown = fixture.documents().await[0].state.clone();

@@ -40,7 +40,7 @@ impl BrokenStorage {
         let changes = std::mem::take(&mut second.committed.changes);
         second.committed.changes = first.committed.changes;
         second.committed.changes.extend(changes);
-        second.committed.taken += first.committed.taken;
+        second.committed.applied += first.committed.applied;
         Ok(second)
     }
 }
