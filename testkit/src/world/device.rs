@@ -247,7 +247,7 @@ impl<C: Cores> World<C> {
     pub fn tell_time(&mut self, replica: usize) {
         let server = self.server_now();
         let told = self.act(replica, |rows, cx| {
-            let time = ServerTime { sent: cx.now, server: server };
+            let time = ServerTime { sent: cx.now, server };
             ops::note_server(rows, cx.now, cx.lease, time, WriteLimits::default())
         });
         must(told, "note the server's time");
