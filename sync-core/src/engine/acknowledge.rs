@@ -9,23 +9,23 @@ use crate::model::{Reset, ResetReason, Scope};
 
 /// The state of the acknowledgement of the position at the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Acknowledged {
-    No,
+pub(super) enum AckState {
+    Unsent,
     /// It is being sent; whether the position has moved since.
-    Telling {
+    Sending {
         ticket: Ticket,
         moved: bool,
     },
     /// It was sent, and the server found no difference.
-    Yes,
+    Acknowledged,
 }
 
-impl Acknowledged {
+impl AckState {
     /// Records that the position has moved: an acknowledgement under way is sent again afterwards.
     pub(super) fn after_a_move(self) -> Self {
         match self {
-            Self::Telling { ticket, .. } => Self::Telling { ticket, moved: true },
-            Self::No | Self::Yes => Self::No,
+            Self::Sending { ticket, .. } => Self::Sending { ticket, moved: true },
+            Self::Unsent | Self::Acknowledged => Self::Unsent,
         }
     }
 }
@@ -42,8 +42,8 @@ impl Engine {
         }
         let ticket = self.ticket();
         let Some(machine) = self.scopes.get_mut(scope) else { return };
-        if machine.pull.acknowledged == Acknowledged::No {
-            machine.pull.acknowledged = Acknowledged::Telling { ticket, moved: false };
+        if machine.pull.acknowledged == AckState::Unsent {
+            machine.pull.acknowledged = AckState::Sending { ticket, moved: false };
             let settled = machine.push.settled_up_to();
             self.out(Output::Acknowledge { scope: scope.clone(), ticket, settled });
         }
@@ -59,11 +59,11 @@ impl Engine {
     ) {
         let Some(machine) = self.scopes.get_mut(scope) else { return };
         let pull = &mut machine.pull;
-        let Acknowledged::Telling { ticket: asked, moved } = pull.acknowledged else { return };
+        let AckState::Sending { ticket: asked, moved } = pull.acknowledged else { return };
         if ticket != asked {
             return;
         }
-        pull.acknowledged = if moved { Acknowledged::No } else { Acknowledged::Yes };
+        pull.acknowledged = if moved { AckState::Unsent } else { AckState::Acknowledged };
         match result {
             Ok(None) => {}
             Ok(Some(reset)) => return self.take_reset(now, scope, reset),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Asked, PullMachine, StorageWork};
+use super::{PullMachine, Requested, StorageWork};
 use crate::clock::Instant;
 use crate::engine::{Delivery, Failure, Output, Ticket};
 use crate::model::Scope;
@@ -16,33 +16,33 @@ pub(super) enum Check {
     /// The pull is sent next.
     Due,
     /// The pull was sent.
-    Asked { ticket: Ticket, deadline: Instant },
+    Requested { ticket: Ticket, deadline: Instant },
 }
 
 impl PullMachine {
     /// Returns when the request has to be answered at the latest.
     pub(super) fn answer_due(&self) -> Option<Instant> {
         match self.asked {
-            Asked::Chunk { deadline, .. }
-            | Asked::Live { check: Check::Asked { deadline, .. }, .. } => Some(deadline),
-            Asked::Nothing | Asked::Live { .. } => None,
+            Requested::Chunk { deadline, .. }
+            | Requested::Live { check: Check::Requested { deadline, .. }, .. } => Some(deadline),
+            Requested::Nothing | Requested::Live { .. } => None,
         }
     }
 
     /// Moves the deadline of the request: bytes arrived from the server.
     pub(in crate::engine) fn bytes_moved(&mut self, until: Instant) {
         match &mut self.asked {
-            Asked::Chunk { deadline, .. }
-            | Asked::Live { check: Check::Asked { deadline, .. }, .. } => {
+            Requested::Chunk { deadline, .. }
+            | Requested::Live { check: Check::Requested { deadline, .. }, .. } => {
                 *deadline = until.max(*deadline);
             }
-            Asked::Nothing | Asked::Live { .. } => {}
+            Requested::Nothing | Requested::Live { .. } => {}
         }
     }
 
     /// Returns whether a check is due or under way.
     pub(super) fn is_checking(&self) -> bool {
-        matches!(self.asked, Asked::Live { check: Check::Due | Check::Asked { .. }, .. })
+        matches!(self.asked, Requested::Live { check: Check::Due | Check::Requested { .. }, .. })
     }
 
     /// Pulls at the head again; ends a live stream if the goal is no longer to follow live.
@@ -55,9 +55,9 @@ impl PullMachine {
         let is_at_rest = self.storage == StorageWork::Idle && self.waiting.is_empty();
         match &mut self.asked {
             // An answer to an earlier request may be older than this one.
-            Asked::Live { check, .. } if live && is_at_rest => *check = Check::Due,
-            Asked::Live { .. } => self.restart(scope, outputs),
-            Asked::Nothing | Asked::Chunk { .. } => {}
+            Requested::Live { check, .. } if live && is_at_rest => *check = Check::Due,
+            Requested::Live { .. } => self.restart(scope, outputs),
+            Requested::Nothing | Requested::Chunk { .. } => {}
         }
         self.reached_head = false;
     }
@@ -69,12 +69,12 @@ impl PullMachine {
         scope: &Scope,
         answer: &Result<Delivery, Failure>,
     ) -> Option<Output> {
-        let Asked::Live { ticket, polled, .. } = self.asked else { return None };
+        let Requested::Live { ticket, polled, .. } = self.asked else { return None };
         if self.is_nothing_new(answer) {
-            self.asked = Asked::Live { ticket, polled, check: Check::None };
+            self.asked = Requested::Live { ticket, polled, check: Check::None };
             return None;
         }
-        self.asked = Asked::Nothing;
+        self.asked = Requested::Nothing;
         Some(Output::Unsubscribe { scope: scope.clone(), ticket })
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use head_probe::Check;
 
-use super::acknowledge::Acknowledged;
+use super::acknowledge::AckState;
 use super::retry::Backoff;
 use super::unit::Unit;
 use super::{
@@ -20,7 +20,7 @@ use crate::model::{Checkpoint, Cursor, Reset, Scope, Seq};
 
 /// The pending request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Asked {
+enum Requested {
     /// Nothing.
     Nothing,
     /// A chunk.
@@ -46,7 +46,7 @@ pub(super) struct PullMachine {
     checkpoint: Checkpoint,
     /// Where the next chunk starts: after everything that is applied or waits.
     ahead: Cursor,
-    asked: Asked,
+    asked: Requested,
     storage: StorageWork,
     /// Chunks that wait; the first is being applied.
     waiting: VecDeque<(Ticket, ChunkMeta)>,
@@ -73,7 +73,7 @@ pub(super) struct PullMachine {
     doubted: bool,
     catching_up: bool,
     /// The state of the acknowledgement of the position at the head.
-    pub(super) acknowledged: Acknowledged,
+    pub(super) acknowledged: AckState,
     /// When a comparison of digests found a difference last.
     pub(super) differed: Option<Instant>,
     pulled: u64,
@@ -84,7 +84,7 @@ impl PullMachine {
         Self {
             ahead: checkpoint.cursor(),
             checkpoint,
-            asked: Asked::Nothing,
+            asked: Requested::Nothing,
             storage: StorageWork::Idle,
             waiting: VecDeque::new(),
             head: None,
@@ -98,7 +98,7 @@ impl PullMachine {
             refused: None,
             doubted: false,
             catching_up: false,
-            acknowledged: Acknowledged::No,
+            acknowledged: AckState::Unsent,
             differed: None,
             pulled: 0,
         }
@@ -166,7 +166,7 @@ impl PullMachine {
     /// Returns whether the server has acknowledged that the replica is at the head, with the digest
     /// equal if it could compare.
     pub(super) fn is_acknowledged(&self) -> bool {
-        self.acknowledged == Acknowledged::Yes
+        self.acknowledged == AckState::Acknowledged
     }
 
     /// Records that the server does not serve the scope.
@@ -191,15 +191,15 @@ impl PullMachine {
 
     /// Handles the loss of the link: requests will not be answered, waiting chunks are still valid.
     pub(super) fn lose_link(&mut self, scope: &Scope, outputs: &mut VecDeque<Output>) {
-        if let Asked::Live { ticket, .. } = self.asked {
+        if let Requested::Live { ticket, .. } = self.asked {
             outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
-        self.asked = Asked::Nothing;
+        self.asked = Requested::Nothing;
         // If the position is still not valid, the next greeting reports it.
         self.owed = None;
         self.reached_head = false;
         self.head = None;
-        self.acknowledged = Acknowledged::No;
+        self.acknowledged = AckState::Unsent;
     }
 
     /// Stores the checkpoint after an applied chunk. If the chunk left out a body that was not
@@ -212,10 +212,10 @@ impl PullMachine {
 
     /// Discards what waits behind the chunk that is being applied, and starts again from there.
     fn restart(&mut self, scope: &Scope, outputs: &mut VecDeque<Output>) {
-        if let Asked::Live { ticket, .. } = self.asked {
+        if let Requested::Live { ticket, .. } = self.asked {
             outputs.push_back(Output::Unsubscribe { scope: scope.clone(), ticket });
         }
-        self.asked = Asked::Nothing;
+        self.asked = Requested::Nothing;
         let kept = usize::from(self.storage == StorageWork::Applying);
         for (payload, _) in self.waiting.drain(kept.min(self.waiting.len())..) {
             outputs.push_back(Output::Discard { payload });
@@ -252,9 +252,9 @@ impl Engine {
         let seen = machine.push.settled_up_to();
         let scope = scope.clone();
         match pull.asked {
-            Asked::Live { ticket: stream, polled, check: Check::Due } => {
-                let check = Check::Asked { ticket, deadline };
-                pull.asked = Asked::Live { ticket: stream, polled: true, check };
+            Requested::Live { ticket: stream, polled, check: Check::Due } => {
+                let check = Check::Requested { ticket, deadline };
+                pull.asked = Requested::Live { ticket: stream, polled: true, check };
                 let (cursor, limits) = (pull.ahead.clone(), pull.unit.limits());
                 self.last_ticket = ticket.0;
                 self.out(Output::Pull { scope: scope.clone(), ticket, cursor, limits });
@@ -262,22 +262,22 @@ impl Engine {
                     self.out(Output::NextLive { scope, ticket: stream });
                 }
             }
-            Asked::Chunk { .. } | Asked::Live { polled: true, .. } => {}
-            Asked::Live { ticket, check, .. } => {
-                pull.asked = Asked::Live { ticket, polled: true, check };
+            Requested::Chunk { .. } | Requested::Live { polled: true, .. } => {}
+            Requested::Live { ticket, check, .. } => {
+                pull.asked = Requested::Live { ticket, polled: true, check };
                 self.out(Output::NextLive { scope, ticket });
             }
-            Asked::Nothing if pull.reached_head && live => {
+            Requested::Nothing if pull.reached_head && live => {
                 let (cursor, limits) = (pull.ahead.clone(), pull.unit.limits());
-                pull.asked = Asked::Live { ticket, polled: true, check: Check::None };
+                pull.asked = Requested::Live { ticket, polled: true, check: Check::None };
                 self.last_ticket = ticket.0;
                 self.out(Output::Subscribe { scope: scope.clone(), ticket, cursor, limits });
                 self.out(Output::NextLive { scope, ticket });
             }
-            Asked::Nothing if pull.reached_head && pull.ahead.after >= seen => {}
-            Asked::Nothing => {
+            Requested::Nothing if pull.reached_head && pull.ahead.after >= seen => {}
+            Requested::Nothing => {
                 let (cursor, limits) = (pull.ahead.clone(), pull.unit.limits());
-                pull.asked = Asked::Chunk { ticket, since: now, deadline };
+                pull.asked = Requested::Chunk { ticket, since: now, deadline };
                 self.last_ticket = ticket.0;
                 self.out(Output::Pull { scope, ticket, cursor, limits });
             }
@@ -296,18 +296,18 @@ impl Engine {
             return self.out(Output::Discard { payload });
         };
         let pull = &mut machine.pull;
-        let is_live = matches!(pull.asked, Asked::Live { ticket: t, .. } if t == ticket);
+        let is_live = matches!(pull.asked, Requested::Live { ticket: t, .. } if t == ticket);
         match pull.asked {
-            Asked::Chunk { ticket: t, since, .. } if t == ticket => {
-                pull.asked = Asked::Nothing;
+            Requested::Chunk { ticket: t, since, .. } if t == ticket => {
+                pull.asked = Requested::Nothing;
                 if let Ok(Delivery::Chunk(meta)) = &result {
                     pull.unit.carried(meta.weight, now.since(since));
                 }
             }
-            Asked::Live { ticket: t, check, .. } if t == ticket => {
-                pull.asked = Asked::Live { ticket, polled: false, check };
+            Requested::Live { ticket: t, check, .. } if t == ticket => {
+                pull.asked = Requested::Live { ticket, polled: false, check };
             }
-            Asked::Live { check: Check::Asked { ticket: t, .. }, .. } if t == ticket => {
+            Requested::Live { check: Check::Requested { ticket: t, .. }, .. } if t == ticket => {
                 let ended = pull.take_answer(scope, &result);
                 self.outputs.extend(ended);
             }
