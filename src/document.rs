@@ -71,6 +71,27 @@ impl<T> Document<T> {
     }
 }
 
+/// The id, so that a document may be passed where an id is expected.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> twotide::Result<()> {
+/// use twotide::prelude::*;
+///
+/// let replica = Replica::builder().memory().open().await?;
+/// let numbers = replica.collection::<u32>("numbers")?;
+/// let seven = numbers.insert(&7).await?;
+/// numbers.delete(&seven).await?;
+/// assert!(numbers.get(&seven).await?.is_none());
+/// # replica.close().await
+/// # }
+/// ```
+impl<T> AsRef<str> for Document<T> {
+    fn as_ref(&self) -> &str {
+        self.id()
+    }
+}
+
 impl<T: DeserializeOwned> Document<T> {
     /// Decodes a stored document, upgraded if there are versions; none for a tombstone.
     pub(crate) fn of(stored: &Stored, versions: Option<&Versions>) -> Result<Option<Self>> {
