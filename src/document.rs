@@ -15,7 +15,7 @@ use crate::versions::Versions;
 ///
 /// Serialized, its times are milliseconds since 1970:
 /// `{"id":"n1","value":…,"revision":"…","created":1800000000000,"updated":…,"is_synced":true}`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Document<T = Body> {
     id: String,
     value: T,

@@ -98,7 +98,7 @@ pub use transport_ws as ws;
 
 pub use builder::ReplicaBuilder;
 pub use changes::{Change, Changes};
-pub use collection::{Collection, Documents, Page};
+pub use collection::{Collection, Documents, Page, UnreadableDocument};
 pub use config::{ReplicaConfig, Strategy};
 pub use document::Document;
 pub use events::{EventFilter, EventKind, EventStream, SyncEvent};

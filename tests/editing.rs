@@ -202,6 +202,10 @@ async fn all_documents_are_a_stream_over_pages() {
         }
     }
     assert_eq!((read, unreadable), (698, 1));
+    let page = counts.scan(None, 1_000).await.unwrap();
+    assert_eq!(page.documents.len(), 698);
+    assert_eq!(page.unreadable.iter().map(|u| u.id.as_str()).collect::<Vec<_>>(), [&ids[5]]);
+    assert_eq!(page.unreadable[0].error.kind(), ErrorKind::InvalidInput);
     assert!(documents.next().await.is_none(), "the end stays");
 }
 

@@ -42,13 +42,27 @@ impl<T> fmt::Debug for Collection<T> {
 }
 
 /// A bounded part of a collection, in order of the ids.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Page<T> {
     /// The documents.
     pub documents: Vec<Document<T>>,
+    /// Those that cannot be read as the type of the collection.
+    pub unreadable: Vec<UnreadableDocument>,
     /// Where the next page begins, if more follow: pass it to [`Collection::scan`].
     pub next: Option<String>,
+}
+
+/// A document of a [`Page`] that cannot be read as the type of the collection. Its body can be read
+/// through [`Replica::raw`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UnreadableDocument {
+    /// The id.
+    pub id: String,
+    /// `InvalidInput` for a body that is not of the type, `Incompatible` for one of a newer version
+    /// of it.
+    pub error: Error,
 }
 
 impl<T> Collection<T> {
@@ -258,10 +272,26 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 
     /// Reads a page of documents in order of their ids: those after `after`, at most `limit`. A
-    /// page also ends when it has gathered 4 MiB.
+    /// page also ends when it has gathered 4 MiB. Documents that are not of type `T` are in
+    /// [`Page::unreadable`], and do not hide the others.
+    ///
+    /// ```
+    /// # use twotide::prelude::*;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let replica = Replica::builder().memory().open().await?;
+    /// replica.collection::<String>("numbers")?.put("a", &"many".to_owned()).await?;
+    /// let numbers = replica.collection::<u32>("numbers")?;
+    /// numbers.put("b", &7).await?;
+    /// let page = numbers.scan(None, 100).await?;
+    /// assert_eq!(page.documents[0].value(), &7);
+    /// assert_eq!(page.unreadable[0].id, "a");
+    /// # replica.close().await
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `InvalidInput` if a document is not of type `T`; else as the storage.
+    /// `InvalidInput` if `after` is no id; else as the storage.
     pub async fn scan(&self, after: Option<&str>, limit: usize) -> Result<Page<T>> {
         let after = match after {
             Some(id) => Some((self.name.clone(), DocumentId::new(id)?)),
@@ -271,10 +301,16 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         let (scope, collection) = (self.scope.clone(), Some(self.name.clone()));
         let page = self.replica.storage().scan(Scan { scope, collection, after, limits }).await?;
         let last = page.items.last().map(|s| s.key.id.as_str().to_owned());
-        let mut documents = Vec::with_capacity(page.items.len());
+        let (mut documents, mut unreadable) = (Vec::with_capacity(page.items.len()), Vec::new());
         for stored in &page.items {
-            documents.extend(Document::of(stored, self.versions())?);
+            match Document::of(stored, self.versions()) {
+                Ok(document) => documents.extend(document),
+                Err(error) => {
+                    let id = stored.key.id.as_str().to_owned();
+                    unreadable.push(UnreadableDocument { id, error });
+                }
+            }
         }
-        Ok(Page { documents, next: last.filter(|_| page.more) })
+        Ok(Page { documents, unreadable, next: last.filter(|_| page.more) })
     }
 }
