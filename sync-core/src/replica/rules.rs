@@ -171,7 +171,7 @@ pub(crate) fn decided(taken: ApplyOutcome) -> Option<Decided> {
     }
 }
 
-/// Whether a state is an own one that sent under an earlier identity, or may have.
+/// Whether a state is an own one that was sent under an earlier identity, or may have.
 pub(super) fn is_former(record: &Record, state: Option<&DocumentState>) -> bool {
     let former = record.pending.as_ref().map_or(&[][..], |p| &p.former);
     former.iter().any(|own| Some(own) == state)
