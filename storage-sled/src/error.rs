@@ -14,7 +14,7 @@ fn classify(error: &sled::Error) -> Error {
     match error {
         e if is_locked(e) => Error::new(
             ErrorKind::Busy,
-            "another process has the folder open, and sled allows one: end that process, or close its storage",
+            "another process has the folder open, and sled allows one process: end it, or close its storage",
         ),
         sled::Error::Io(_) => {
             Error::new(ErrorKind::Storage, "the folder cannot be read or written")
