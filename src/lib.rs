@@ -75,7 +75,6 @@ mod status;
 mod status_watch;
 mod storage_url;
 mod sync_state;
-mod syncing;
 mod transaction;
 mod unix_millis;
 mod unsettled;

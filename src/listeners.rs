@@ -100,25 +100,6 @@ impl Listeners {
             }
         }
     }
-
-    /// Reports an event of the engine to the app.
-    fn translate(&self, event: &Event) {
-        match event {
-            Event::CatchUpStarted(_) => self.catches_up.store(true, Ordering::Relaxed),
-            Event::CatchUpDone(_) => self.catches_up.store(false, Ordering::Relaxed),
-            _ => {}
-        }
-        let progress = match event {
-            Event::CheckpointMoved { scope, position, head }
-                if self.catches_up.load(Ordering::Relaxed) =>
-            {
-                let (scope, position, head) = (scope.clone(), *position, *head);
-                Some(SyncEvent::CatchUpProgress { scope, position, head })
-            }
-            _ => None,
-        };
-        self.tell(SyncEvent::of(event).into_iter().chain(progress));
-    }
 }
 
 impl fmt::Debug for Listeners {
@@ -139,7 +120,21 @@ impl Observer for Listeners {
     }
 
     fn event(&self, event: &Event) {
-        self.translate(event);
+        match event {
+            Event::CatchUpStarted(_) => self.catches_up.store(true, Ordering::Relaxed),
+            Event::CatchUpDone(_) => self.catches_up.store(false, Ordering::Relaxed),
+            _ => {}
+        }
+        let progress = match event {
+            Event::CheckpointMoved { scope, position, head }
+                if self.catches_up.load(Ordering::Relaxed) =>
+            {
+                let (scope, position, head) = (scope.clone(), *position, *head);
+                Some(SyncEvent::CatchUpProgress { scope, position, head })
+            }
+            _ => None,
+        };
+        self.tell(SyncEvent::of(event).into_iter().chain(progress));
     }
 
     fn status(&self, status: &DriverStatus) {

@@ -1,5 +1,7 @@
 //! The replica: the type through which an app reads, writes and syncs.
 
+mod syncing;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -26,34 +28,34 @@ use crate::{Changes, Collection, ReplicaBuilder, Transaction};
 /// Writes are local and immediate; they are pushed while the replica is [started](Self::start), or
 /// by [`sync_now`](Self::sync_now).
 #[derive(Clone)]
-pub struct Replica(pub(crate) Arc<Inner>);
+pub struct Replica(Arc<Inner>);
 
-pub(crate) struct Inner {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) transport: Option<Arc<dyn Transport>>,
-    pub(crate) environment: Arc<dyn Environment>,
-    pub(crate) options: DriverOptions,
+struct Inner {
+    storage: Arc<dyn Storage>,
+    transport: Option<Arc<dyn Transport>>,
+    environment: Arc<dyn Environment>,
+    options: DriverOptions,
     /// The collections that were declared local-only when this was opened.
-    pub(crate) local_only: BTreeSet<Name>,
+    local_only: BTreeSet<Name>,
     /// The collections that the app allows, if it named them.
-    pub(crate) allowed: Option<BTreeSet<Name>>,
+    allowed: Option<BTreeSet<Name>>,
     /// The versions of collections' types.
-    pub(crate) versions: AllVersions,
-    pub(crate) direction: Direction,
+    versions: AllVersions,
+    direction: Direction,
     /// The token that the next driver begins with.
-    pub(crate) token: std::sync::Mutex<Option<String>>,
-    pub(crate) driver: Mutex<Option<Running>>,
+    token: std::sync::Mutex<Option<String>>,
+    driver: Mutex<Option<Running>>,
     /// One-shot syncs take turns.
-    pub(crate) turn: Mutex<()>,
-    pub(crate) listeners: Arc<Listeners>,
+    turn: Mutex<()>,
+    listeners: Arc<Listeners>,
 }
 
-pub(crate) struct Running {
-    pub(crate) driver: Driver,
+struct Running {
+    driver: Driver,
     /// Whether it runs until it is stopped.
-    pub(crate) stays: bool,
+    stays: bool,
     /// The number of runs: reports of an earlier run are stale.
-    pub(crate) runs: u64,
+    runs: u64,
 }
 
 impl fmt::Debug for Replica {
@@ -242,7 +244,7 @@ impl Replica {
         }
     }
 
-    pub(crate) fn token(&self) -> MutexGuard<'_, Option<String>> {
+    fn token(&self) -> MutexGuard<'_, Option<String>> {
         self.0.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

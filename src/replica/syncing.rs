@@ -10,7 +10,7 @@ use sync_core::model::{Epoch, Reset, ResetReason};
 use sync_core::replica::Context;
 use tokio::sync::watch;
 
-use crate::replica::{Replica, Running};
+use super::{Replica, Running};
 
 impl Replica {
     async fn start_driver(&self) -> Result<Driver> {
