@@ -84,8 +84,8 @@ impl DriverTask {
             }
             Event::Diverged(scope) => {
                 let what = "the documents differ from the server's after a full pull";
-                self.status.last_error = None;
-                self.explain(ErrorKind::Internal, Retry::Later(None), Some(scope), what);
+                let error = Error::new(ErrorKind::Internal, what).with("scope", scope);
+                self.status.last_error = Some(error);
             }
             _ => {}
         }

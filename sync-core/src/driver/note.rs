@@ -11,22 +11,26 @@ impl DriverTask {
     /// Records what an event of the engine reports about attempts.
     pub(super) fn note_attempts(&mut self, event: &Event) {
         match event {
-            Event::Disconnected(_) | Event::Stalled(..) => self.status.failures += 1,
-            Event::Advanced(_) | Event::InSync => self.status.failures = 0,
-            _ => {}
-        }
-        match event {
             Event::Disconnected(_) => {
+                self.status.failures += 1;
                 for scope in self.options.scopes.clone() {
                     self.note_failure(scope);
                 }
             }
-            Event::Stalled(scope, _) | Event::ScopeRefused(scope, _) | Event::Diverged(scope) => {
+            Event::Stalled(scope, _) => {
+                self.status.failures += 1;
                 self.note_failure(scope.clone());
             }
-            Event::InSync if std::mem::take(&mut self.has_failures) => {
-                for scope in self.options.scopes.clone() {
-                    self.note(scope, None);
+            Event::ScopeRefused(scope, _) | Event::Diverged(scope) => {
+                self.note_failure(scope.clone());
+            }
+            Event::Advanced(_) => self.status.failures = 0,
+            Event::InSync => {
+                self.status.failures = 0;
+                if std::mem::take(&mut self.has_failures) {
+                    for scope in self.options.scopes.clone() {
+                        self.note(scope, None);
+                    }
                 }
             }
             _ => {}
