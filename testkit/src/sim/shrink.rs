@@ -126,9 +126,10 @@ impl<A: Fn(&Plan) -> RunOutcome> Shrinker<A> {
     }
 
     fn remove_actions(&mut self) {
-        let mut actions = self.plan.actions.clone();
+        let Plan { setting, mut actions } = self.plan.clone();
         remove_runs(&mut actions, |rest| {
-            self.try_plan(Plan { actions: rest.to_vec(), ..self.plan.clone() })
+            let smaller = || Plan { setting: setting.clone(), actions: rest.to_vec() };
+            !self.is_spent() && self.try_plan(smaller())
         });
     }
 
