@@ -3,7 +3,9 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use transport_kit::custom_backend::{FnTransport, BackendDocument, FetchRequest, PushOutcome, Outgoing, BackendPage, Version};
+//! use transport_kit::custom_backend::{
+//!     BackendDocument, BackendPage, FetchRequest, FnTransport, Outgoing, PushOutcome, Version,
+//! };
 //!
 //! # fn main() -> sync_core::error::Result<()> {
 //! let transport = FnTransport::builder("notes.example.org")

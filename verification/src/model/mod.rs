@@ -1,9 +1,9 @@
 //! The model check: every order of every event of two replicas and their server, within bounds.
 //!
 //! ```text
-//!                      ┌── any order: messages in any order, over storages alone
-//!   ModelCase ── Bounds ────┤                                                          ──► states ──► promises
-//!                      └── engines: requests of real engines, over a wire              (stateright)
+//!                           ┌── any order: messages in any order, over storages alone
+//!   ModelCase ── Bounds ────┤                                                     ──► states ──► promises
+//!                           └── engines: requests of real engines, over a wire         (stateright)
 //! ```
 //!
 //! The explored system is the framework itself: the engine, and the rules of replica and server
@@ -19,7 +19,8 @@
 //! ```
 //! use verification::model::{Bounds, ModelCase, Through};
 //!
-//! let case = ModelCase { name: "one write each", through: Through::AnyOrder, bounds: Bounds::LEAST };
+//! let (name, through) = ("one write each", Through::AnyOrder);
+//! let case = ModelCase { name, through, bounds: Bounds::LEAST };
 //! let outcome = case.explore(Some(100)); // None tries everything: 65,000 states here.
 //! assert!(outcome.is_sound(), "{outcome}");
 //! ```
